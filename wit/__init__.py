@@ -1,0 +1,1 @@
+"""WIT: the text and binary formats of WebAssembly interface types."""

@@ -1,0 +1,222 @@
+"""Names of the component model: labels, plain names, interface names, versions, and what they are called in Python.
+
+Grammar and uniqueness follow Explainer.md, "Import and Export Definitions" and "Name Uniqueness"; versions follow
+"Canonical Interface Name". Python names follow what componentize-py does on the guest side: `kebab-case` becomes
+`snake_case`, `UpperCamelCase` or `SHOUTY_CASE`, and a name that is a Python keyword takes a trailing underscore.
+"""
+
+from __future__ import annotations
+
+import functools
+import keyword
+import re
+from typing import NamedTuple
+
+import semver
+
+from wit.errors import WitError
+
+__all__ = [
+    "InterfaceId",
+    "PlainName",
+    "canonical_version_key",
+    "escape_keyword",
+    "is_interface_name",
+    "is_kebab",
+    "is_package_label",
+    "is_semver",
+    "kebab_to_camel",
+    "kebab_to_shouty",
+    "kebab_to_snake",
+    "parse_interface_id",
+    "parse_plain_name",
+    "parse_version",
+    "split_version",
+    "strong_key",
+    "version_sort_key",
+]
+
+# A first fragment begins with a letter; every fragment is all lower or all upper case.
+_FIRST = r"(?:[a-z][0-9a-z]*|[A-Z][0-9A-Z]*)"
+_LABEL = rf"{_FIRST}(?:-(?:[0-9a-z]+|[0-9A-Z]+))*"
+_WORDS = r"[a-z][0-9a-z]*(?:-[0-9a-z]+)*"
+
+_is_label = re.compile(_LABEL).fullmatch
+_is_words = re.compile(_WORDS).fullmatch
+_PLAIN = re.compile(rf"(?:\[(?P<kind>constructor|method|static)\])?(?P<first>{_LABEL})(?:\.(?P<second>{_LABEL}))?")
+_INTERFACE = re.compile(
+    rf"(?P<ns>{_WORDS}(?::{_WORDS})*):(?P<pkg>{_WORDS}(?:/{_LABEL})*)/(?P<iface>{_LABEL})(?:@(?P<version>.+))?"
+)
+# Canonical versions (`1`, `0.2`, `0.0.3`, `0.0.0`) are no semver but may stand after `@` all the same.
+_is_canonical_version = re.compile(r"[1-9][0-9]*|0\.[1-9][0-9]*|0\.0\.[1-9][0-9]*|0\.0\.0").fullmatch
+# More digits than this is no version anybody publishes, and Python refuses to convert numbers of some thousand digits.
+_MAX_VERSION_LENGTH = 256
+
+
+def is_kebab(label: str) -> bool:
+    """Whether `label` is a `label` of the grammar: kebab-case, each fragment a word or an ACRONYM."""
+    return _is_label(label) is not None
+
+
+def is_package_label(label: str) -> bool:
+    """Whether `label` may name a namespace or a package: kebab-case without capitals."""
+    return _is_words(label) is not None
+
+
+# ---- Python names ------------------------------------------------------------------------------------------------
+
+
+def escape_keyword(name: str) -> str:
+    """`name`, with a trailing underscore if it is a keyword of Python (soft keywords are fine as they are)."""
+    return f"{name}_" if keyword.iskeyword(name) else name
+
+
+@functools.lru_cache(maxsize=4096)
+def kebab_to_snake(label: str) -> str:
+    """`get-JSON-2` → `get_json_2`: functions, parameters, fields, modules."""
+    return escape_keyword(label.lower().replace("-", "_"))
+
+
+@functools.lru_cache(maxsize=4096)
+def kebab_to_camel(label: str) -> str:
+    """`get-JSON-2` → `GetJson2`: types, classes of resources, cases of variants."""
+    return escape_keyword("".join(part.capitalize() for part in label.split("-")))
+
+
+@functools.lru_cache(maxsize=4096)
+def kebab_to_shouty(label: str) -> str:
+    """`ultra-violet` → `ULTRA_VIOLET`: members of enums and flags."""
+    return label.upper().replace("-", "_")
+
+
+# ---- Names of imports and exports --------------------------------------------------------------------------------
+
+
+class PlainName(NamedTuple):
+    """A plain name taken apart. `kind` is `""`, `"constructor"`, `"method"` or `"static"`.
+
+    `resource` is the resource's label for the three annotated kinds, else None; `label` is the function's own label
+    (for a constructor: the resource's).
+    """
+
+    kind: str
+    resource: str | None
+    label: str
+
+
+def parse_plain_name(name: str) -> PlainName:
+    """Take a plain name apart: `[method]blob.read` → `PlainName("method", "blob", "read")`.
+
+    Raises `WitError` if it is no `plainname` of the grammar.
+    """
+    match = _PLAIN.fullmatch(name)
+    if match is not None:
+        kind, first, second = match["kind"] or "", match["first"], match["second"]
+        if kind in ("method", "static"):
+            if second is not None:
+                return PlainName(kind, first, second)
+        elif second is None:
+            return PlainName(kind, first if kind else None, first)
+    raise WitError(f"`{name}` is not in kebab case" if not name.startswith("[") else f"`{name}` is not a valid plain name")
+
+
+class InterfaceId(NamedTuple):
+    """An interface name taken apart: `wasi:io/streams@0.2.3` → `("wasi", "io", "streams", "0.2.3")`.
+
+    With nested namespaces or packages, `namespace` may hold `:` and `package` may hold `/`.
+    """
+
+    namespace: str
+    package: str
+    interface: str
+    version: str | None
+
+    @property
+    def package_id(self) -> str:
+        """`wasi:io@0.2.3`."""
+        return f"{self.namespace}:{self.package}" + ("" if self.version is None else f"@{self.version}")
+
+    def __str__(self) -> str:
+        return f"{self.namespace}:{self.package}/{self.interface}" + ("" if self.version is None else f"@{self.version}")
+
+
+@functools.lru_cache(maxsize=1024)
+def parse_interface_id(name: str) -> InterfaceId:
+    """Take an interface (or world) name apart: `ns:pkg/name` with an optional `@version`.
+
+    The version is a full semantic version or a canonical one (`1`, `0.2`). Raises `WitError` if `name` is not of that
+    form.
+    """
+    match = _INTERFACE.fullmatch(name)
+    if match is None:
+        raise WitError(f"`{name}` is not a valid interface name (wanted `namespace:package/interface@version`)")
+    version: str | None = match["version"]
+    if version is not None and _is_canonical_version(version) is None and not is_semver(version):
+        raise WitError(f"`{version}` is not a valid semantic version in `{name}`")
+    return InterfaceId(match["ns"], match["pkg"], match["iface"], version)
+
+
+def is_interface_name(name: str) -> bool:
+    """Whether `name` has the form of an interface name rather than of a plain one (validity apart)."""
+    return ":" in name and not name.startswith("[")
+
+
+@functools.lru_cache(maxsize=4096)
+def strong_key(name: str) -> str:
+    """The key of `name` for strong uniqueness: two names of one scope conflict if and only if their keys are equal."""
+    key = name.lower()
+    if not key.startswith("[") or key.startswith("[constructor]"):
+        return key
+    key = key[key.find("]") + 1 :]
+    first, dot, second = key.partition(".")
+    return first if dot and first == second else key
+
+
+# ---- Versions ----------------------------------------------------------------------------------------------------
+
+
+def is_semver(text: str) -> bool:
+    """Whether `text` is a valid version of Semantic Versioning 2.0."""
+    return len(text) <= _MAX_VERSION_LENGTH and semver.Version.is_valid(text)
+
+
+def parse_version(text: str) -> semver.Version:
+    """The version as a `semver.Version`. Raises `WitError` if it is none."""
+    if not is_semver(text):
+        raise WitError(f"`{text[:80]}` is not a valid semantic version")
+    return semver.Version.parse(text)
+
+
+@functools.lru_cache(maxsize=1024)
+def split_version(text: str) -> tuple[str, str]:
+    """Split into canonical version and suffix: `1.2.3` → `("1", ".2.3")`, `0.2.6-rc.1` → `("0.2", ".6-rc.1")`.
+
+    A version that is canonical already has an empty suffix. Raises `WitError` if it is no version.
+    """
+    if _is_canonical_version(text):
+        return text, ""
+    version = parse_version(text)
+    if version.major:
+        canonical = f"{version.major}"
+    elif version.minor:
+        canonical = f"0.{version.minor}"
+    else:
+        canonical = f"0.0.{version.patch}"
+    return canonical, text[len(canonical) :]
+
+
+def canonical_version_key(text: str | None) -> str | None:
+    """What two compatible versions have in common: `0.2.1` and `0.2.6` → `0.2`; no version → None.
+
+    An import matches an export of the same interface if their keys are equal (their types are checked apart).
+    """
+    return None if text is None else split_version(text)[0]
+
+
+def version_sort_key(text: str | None) -> semver.Version:
+    """A key that sorts versions by semver precedence; no version comes first, a canonical version at its lowest."""
+    if text is None:
+        return semver.Version(0, 0, 0, prerelease="0")
+    if _is_canonical_version(text):
+        return semver.Version.parse(text + ".0" * (2 - text.count(".")))
+    return parse_version(text)
