@@ -26,7 +26,7 @@ class Text(bytes):
 
 @attrs.define(eq=False)
 class List:
-    """A parenthesised list; items are `List`, `Text` or `str` (atoms). `start`, `end`: where it stands in the source."""
+    """A parenthesised list; items are `List`, `Text` or `str` (atoms). `start`, `end`: its place in the source."""
 
     start: int
     end: int = -1
@@ -125,7 +125,10 @@ def read(source: Source) -> Sequence[List]:
             case "close":
                 if len(stack) == 1:
                     raise ScriptError(f"line {source.line(start)}: unbalanced ')'")
-                stack.pop().end = position
+                node = stack.pop()
+                node.end = position
+                if node.head.startswith("@"):  # an annotation means nothing at this level
+                    stack[-1].items.pop()
             case "text":
                 stack[-1].items.append(unescape(match[0]))
             case _:

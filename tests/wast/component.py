@@ -1,0 +1,170 @@
+"""Runs component scripts: a store per component instance, since a trap poisons what it happened in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+
+import component_rt as rt
+import core_rt
+
+from .component_values import Const, accepts, argument, parse_const
+from .script import (
+    Action,
+    AssertModule,
+    AssertOutcome,
+    AssertReturn,
+    Command,
+    Define,
+    Instantiate,
+    ModuleSource,
+    load_script,
+)
+from .tally import CommandFailed, Tally
+
+__all__ = ["run_component_script"]
+
+_REFUSED: tuple[type[BaseException], ...] = (core_rt.DecodeError, core_rt.ValidationError)
+_UNLINKABLE = (core_rt.LinkError,)
+# after the first trap of an instance every later entry is refused with what happened then
+_TRAPPED = (core_rt.Trap, core_rt.InstancePoisoned)
+
+
+@attrs.define(eq=False)
+class _Running:
+    store: rt.Store
+    instance: rt.Instance
+
+
+@attrs.define(eq=False)
+class ComponentRunner:
+    """State of one script."""
+
+    engine: rt.Engine
+    tally: Tally
+    current: _Running | None = None
+    named: dict[str, _Running] = attrs.field(factory=dict)
+    definitions: dict[str | None, rt.Component] = attrs.field(factory=dict)
+    """By name; None: the latest one."""
+    stores: list[rt.Store] = attrs.field(factory=list)
+
+    def run(self, commands: Sequence[Command]) -> None:
+        for command in commands:
+            if isinstance(command, AssertModule) and command.module.form == "quote":
+                continue  # tests a text parser
+            try:
+                self.step(command)
+            except CommandFailed as failure:
+                self.tally.record(command.line, str(failure))
+            except Exception as error:  # whatever it is, it is no answer to this command
+                first = (str(error).splitlines() or [""])[0]
+                self.tally.record(command.line, f"{type(error).__name__}: {first}")
+            else:
+                self.tally.record(command.line, None)
+
+    def close(self) -> None:
+        for store in self.stores:
+            store.close()
+
+    def step(self, command: Command) -> None:
+        match command:
+            case Instantiate():
+                self.current = None  # so that nothing that follows a failure speaks to the instance before
+                self.current = self.start(command.source)
+                if command.name:
+                    self.named[command.name] = self.current
+            case Define():
+                self.definitions[None] = self.definitions[command.name] = self.load(command.source)
+            case Action():
+                self.act(command)
+            case AssertReturn():
+                self.assert_return(command)
+            case AssertOutcome(outcome="trap"):
+                self.assert_trap(command)
+            case AssertModule():
+                self.assert_module(command)
+            case _:
+                raise CommandFailed(f"nothing runs {command!r}")
+
+    def load(self, source: ModuleSource) -> rt.Component:
+        if source.wasm is None:
+            raise CommandFailed(f"the script's component does not encode: {source.error}")
+        if source.kind == "module":
+            core_rt.Module(self.engine, source.wasm).validate()
+            raise CommandFailed("a core module in a component script")
+        return rt.Component(self.engine, source.wasm)
+
+    def start(self, source: ModuleSource | str | None) -> _Running:
+        if isinstance(source, ModuleSource):
+            component = self.load(source)
+        elif source in self.definitions:
+            component = self.definitions[source]
+        else:
+            raise CommandFailed(f"no component definition {source or ''}")
+        store = rt.Store(self.engine)
+        self.stores.append(store)
+        return _Running(store, rt.Linker(self.engine).instantiate(store, component))
+
+    def act(self, action: Action) -> object:
+        running = self.named.get(action.instance) if action.instance else self.current
+        if running is None:
+            raise CommandFailed(f"no instance {action.instance or ''}")
+        exports = running.instance.exports
+        constants: Sequence[Const] = action.arguments or ()  # type: ignore[assignment]
+
+        def find_case(case: str, payload: object) -> object:
+            return _make_case(exports, case, payload)
+
+        try:
+            return exports[action.field](*(argument(const, find_case) for const in constants))
+        except rt.Err as error:
+            return error
+
+    def assert_return(self, command: AssertReturn) -> None:
+        got = self.act(command.action)
+        wanted: Sequence[Const] = command.expected  # type: ignore[assignment]
+        right = accepts(wanted[0], got, whole_result=True) if wanted else got is None
+        if not right:
+            raise CommandFailed(f"{command.action.field}: got {got!r}, wanted {list(wanted)}")
+
+    def assert_trap(self, command: AssertOutcome) -> None:
+        subject = command.subject
+        try:
+            result: object = self.act(subject) if isinstance(subject, Action) else self.start(subject)
+        except _TRAPPED as error:
+            # the wording of component traps is one implementation's own: compared, not binding
+            self.tally.compare_text(command.line, command.text, str(error))
+            return
+        raise CommandFailed(f"no trap, but {result!r}")
+
+    def assert_module(self, command: AssertModule) -> None:
+        attempt, kinds = (self.start, _UNLINKABLE) if command.outcome == "unlinkable" else (self.load, _REFUSED)
+        try:
+            attempt(command.module)
+        except kinds as error:
+            self.tally.compare_text(command.line, command.text, str(error))
+            return
+        raise CommandFailed(f"accepted, but it is {command.outcome}: {command.text}")
+
+
+def _make_case(exports: rt.Instance, case: str, payload: object) -> object:
+    """A root type's case class is named `Type_Case`; the script does not say which type, so the only fit is taken."""
+    tail = "_" + "".join(part.capitalize() for part in case.split("-"))
+    fits = [name for name in dir(exports) if name.endswith(tail)]
+    if not fits:
+        raise CommandFailed(f"no case class for {case!r} among {[name for name in dir(exports) if '_' in name]}")
+    made = getattr(exports, fits[0])
+    return made() if payload is None else made(payload)
+
+
+def run_component_script(path: Path, engine: rt.Engine) -> Tally:
+    """Every countable command of a script."""
+    tally = Tally(path)
+    runner = ComponentRunner(engine, tally)
+    try:
+        runner.run(load_script(path, parse_const))
+    finally:
+        runner.close()
+    return tally
