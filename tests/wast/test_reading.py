@@ -13,7 +13,7 @@ from tests.wast.script import AssertModule, AssertReturn, Define, Instantiate, R
 from tests.wast.tally import same_text
 
 pytest.importorskip("core_rt")
-from tests.wast.values import Bits, Nan, parse_value  # noqa: E402 - needs what was just looked for
+from tests.wast.values import Bits, Nan, parse_value
 
 
 def value(text: str):
