@@ -177,7 +177,8 @@ def strong_key(name: str) -> str:
 
 def is_semver(text: str) -> bool:
     """Whether `text` is a valid version of Semantic Versioning 2.0."""
-    return len(text) <= _MAX_VERSION_LENGTH and semver.Version.is_valid(text)
+    # The library's pattern lets digits of other scripts and a last newline pass.
+    return text.isascii() and len(text) <= _MAX_VERSION_LENGTH and text[-1:] != "\n" and semver.Version.is_valid(text)
 
 
 def parse_version(text: str) -> semver.Version:
