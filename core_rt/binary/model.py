@@ -1,0 +1,201 @@
+"""What decoding a module yields: `DecodedModule` and the records in it.
+
+Index spaces (`funcs`, `tables`, `memories`, `globals`, `tags`) hold the imports first, then what the module defines;
+lists named `*_inits` and `bodies` hold defined items only. All offsets are byte offsets into `DecodedModule.data`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal, TypeAlias
+
+import attrs
+
+from core_rt.binary.names import Names, read_branch_hints, read_names
+from core_rt.config import Features
+from core_rt.types import DefType, ExternType, GlobalType, MemoryType, RefType, TableType, TagType
+
+__all__ = [
+    "ConstExpr",
+    "DataSegment",
+    "DecodedModule",
+    "ElementSegment",
+    "Export",
+    "ExternKind",
+    "Import",
+    "Instr",
+    "Names",
+]
+
+Instr: TypeAlias = tuple[int, Any, int]
+"""`(op, immediate, offset)`: combined opcode (see `core_rt.opcodes`), immediate by its kind, offset in the module."""
+
+ConstExpr: TypeAlias = list[Instr]
+"""A validated constant expression, without its closing `end`."""
+
+ExternKind: TypeAlias = Literal["func", "table", "memory", "global", "tag"]
+SegmentMode: TypeAlias = Literal["active", "passive", "declarative"]
+
+
+@attrs.frozen
+class Import:
+    """`(import module name type)`; `offset` is where the entry begins."""
+
+    module: str
+    name: str
+    type: ExternType
+    offset: int
+
+    @property
+    def kind(self) -> ExternKind:
+        """The kind of extern that is wanted."""
+        return kind_of(self.type)
+
+
+@attrs.frozen
+class Export:
+    """`(export name (kind index))`, the index being one of the kind's whole index space."""
+
+    name: str
+    kind: ExternKind
+    index: int
+    offset: int
+
+
+@attrs.frozen
+class ElementSegment:
+    """References to put into tables. Exactly one of `func_indices` and `inits` is given.
+
+    `table` and `offset` are meant for active segments only (else 0 and None).
+    """
+
+    mode: SegmentMode
+    type: RefType
+    table: int
+    offset: ConstExpr | None
+    func_indices: tuple[int, ...] | None
+    """The common form: each element is `ref.func` of this index."""
+    inits: list[ConstExpr] | None
+
+    @property
+    def length(self) -> int:
+        """Number of elements."""
+        return len(self.func_indices if self.func_indices is not None else self.inits or ())
+
+
+@attrs.frozen
+class DataSegment:
+    """Bytes `start..end` of the module. `memory` and `offset` are meant for active segments only (else 0 and None)."""
+
+    mode: SegmentMode
+    memory: int
+    offset: ConstExpr | None
+    start: int
+    end: int
+
+
+def kind_of(type_: ExternType) -> ExternKind:
+    """The kind of extern that a type describes."""
+    return _KINDS[type(type_)]
+
+
+_KINDS: dict[type, ExternKind] = {
+    DefType: "func",
+    TableType: "table",
+    MemoryType: "memory",
+    GlobalType: "global",
+    TagType: "tag",
+}
+
+
+@attrs.define(eq=False)
+class DecodedModule:
+    """A module that decoded and is valid, except that function bodies have only been delimited.
+
+    `core_rt.validate.function.validate_body` reads a body. `func_refs` is complete once the module is decoded:
+    `ref.func` in a body may only name functions that are in it (spec: `C.refs`).
+    """
+
+    data: bytes | memoryview
+    features: Features
+    types: list[DefType] = attrs.Factory(list)
+    imports: list[Import] = attrs.Factory(list)
+    exports: list[Export] = attrs.Factory(list)
+    funcs: list[DefType] = attrs.Factory(list)
+    tables: list[TableType] = attrs.Factory(list)
+    memories: list[MemoryType] = attrs.Factory(list)
+    globals: list[GlobalType] = attrs.Factory(list)
+    tags: list[TagType] = attrs.Factory(list)
+    num_imported_funcs: int = 0
+    num_imported_tables: int = 0
+    num_imported_memories: int = 0
+    num_imported_globals: int = 0
+    num_imported_tags: int = 0
+    table_inits: list[ConstExpr | None] = attrs.Factory(list)
+    """None: the elements start as null."""
+    global_inits: list[ConstExpr] = attrs.Factory(list)
+    start: int | None = None
+    elements: list[ElementSegment] = attrs.Factory(list)
+    data_segments: list[DataSegment] = attrs.Factory(list)
+    data_count: int | None = None
+    """What the data count section says; None: there is none."""
+    bodies: list[tuple[int, int]] = attrs.Factory(list)
+    """From the first byte of the local declarations to after the closing `end`."""
+    customs: list[tuple[str, int, int]] = attrs.Factory(list)
+    """Custom sections: name, and where the contents start and end."""
+    func_refs: set[int] = attrs.Factory(set)
+    """Functions that may be referred to as values: exported, in element segments or in constant expressions."""
+    _names: Names | None = attrs.field(default=None, init=False)
+    _branch_hints: dict[int, dict[int, bool]] | None = attrs.field(default=None, init=False)
+
+    @property
+    def names(self) -> Names:
+        """The name section, read when first asked for; what is malformed in it is left out."""
+        if self._names is None:
+            self._names = read_names(self._custom("name"))
+        return self._names
+
+    @property
+    def branch_hints(self) -> dict[int, dict[int, bool]]:
+        """Likely (True) or unlikely branches: function index → offset of the `if`/`br_if` in the module → hint."""
+        if self._branch_hints is None:
+            section = self._custom("metadata.code.branch_hint") if self.features.branch_hinting else None
+            starts = {self.num_imported_funcs + i: start for i, (start, _) in enumerate(self.bodies)} if section else {}
+            self._branch_hints = read_branch_hints(section, starts)
+        return self._branch_hints
+
+    def _custom(self, name: str) -> bytes | None:
+        for custom, start, end in self.customs:
+            if custom == name:
+                return bytes(self.data[start:end])
+        return None
+
+    def extern_type(self, kind: ExternKind, index: int) -> ExternType:
+        """The type of an item of an index space."""
+        space: list[Any] = getattr(self, _SPACES[kind])
+        item: ExternType = space[index]
+        return item
+
+    def export_types(self) -> Iterator[tuple[str, ExternType]]:
+        """Names and types of all exports, in order."""
+        for export in self.exports:
+            yield export.name, self.extern_type(export.kind, export.index)
+
+    def func_name(self, index: int) -> str | None:
+        """A name to show for a function: from the name section, else its import or first export."""
+        name = self.names.functions.get(index)
+        if name is not None:
+            return name
+        if index < self.num_imported_funcs:
+            imported = [i for i in self.imports if isinstance(i.type, DefType)][index]
+            return f"{imported.module}.{imported.name}"
+        return next((e.name for e in self.exports if e.kind == "func" and e.index == index), None)
+
+
+_SPACES: dict[ExternKind, str] = {
+    "func": "funcs",
+    "table": "tables",
+    "memory": "memories",
+    "global": "globals",
+    "tag": "tags",
+}

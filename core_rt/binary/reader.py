@@ -1,0 +1,146 @@
+"""LEB128 and the cursor over a module's bytes.
+
+The functions take `(data, pos)` and return `(value, next position)`. They let `IndexError` escape at the end of the
+data: whoever owns the loop turns it into the error that fits (`Reader` does so for every read). Offsets in the errors
+they raise themselves are positions in `data`.
+
+Spec: "Binary Format", "Values". An integer of N bits takes at most ceil(N / 7) bytes; bits of the last byte beyond N
+must be zero (unsigned) or copies of the sign (signed).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from core_rt.errors import DecodeError
+
+__all__ = ["UNEXPECTED_END", "Reader", "sleb", "uleb"]
+
+UNEXPECTED_END = "unexpected end of section or function"
+
+
+def uleb(data: bytes, pos: int, bits: int) -> tuple[int, int]:
+    """An unsigned integer of at most `bits` bits."""
+    value = shift = 0
+    while True:
+        byte = data[pos]
+        left = bits - shift
+        if left < 7 and (byte & 0x7F) >> left:
+            raise DecodeError("integer too large", pos)
+        value |= (byte & 0x7F) << shift
+        pos += 1
+        if byte < 0x80:
+            return value, pos
+        shift += 7
+        if shift >= bits:
+            raise DecodeError("integer representation too long", pos)
+
+
+def sleb(data: bytes, pos: int, bits: int) -> tuple[int, int]:
+    """A signed integer of at most `bits` bits, sign included."""
+    value = shift = 0
+    while True:
+        byte = data[pos]
+        left = bits - shift
+        if left < 7:
+            mask = (-1 << (left - 1)) & 0x7F
+            if byte & mask not in (0, mask):
+                raise DecodeError("integer too large", pos)
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        pos += 1
+        if byte < 0x80:
+            return value - (1 << shift) if byte & 0x40 else value, pos
+        if shift >= bits:
+            raise DecodeError("integer representation too long", pos)
+
+
+class Reader:
+    """A cursor over `data[pos:end]`. Reading past `end` raises `DecodeError`.
+
+    `pos` may be moved freely; `data` is whole, so positions are offsets into the module.
+    """
+
+    __slots__ = ("data", "end", "pos")
+
+    def __init__(self, data: bytes, pos: int = 0, end: int | None = None) -> None:
+        self.data = data
+        self.pos = pos
+        self.end = len(data) if end is None else end
+
+    def ended(self) -> DecodeError:
+        """The error for data that ends too early."""
+        return DecodeError(UNEXPECTED_END, self.end)
+
+    def byte(self) -> int:
+        """One byte."""
+        pos = self.pos
+        if pos >= self.end:
+            raise self.ended()
+        self.pos = pos + 1
+        return self.data[pos]
+
+    def peek(self) -> int | None:
+        """The next byte, left in place; None at the end."""
+        return self.data[self.pos] if self.pos < self.end else None
+
+    def u32(self) -> int:
+        """An unsigned 32-bit integer."""
+        pos = self.pos
+        if pos < self.end:
+            byte = self.data[pos]
+            if byte < 0x80:
+                self.pos = pos + 1
+                return byte
+        return self._leb(uleb, 32)
+
+    def u64(self) -> int:
+        """An unsigned 64-bit integer."""
+        return self._leb(uleb, 64)
+
+    def s32(self) -> int:
+        """A signed 32-bit integer."""
+        return self._leb(sleb, 32)
+
+    def s33(self) -> int:
+        """A signed 33-bit integer, as block and heap types have it."""
+        return self._leb(sleb, 33)
+
+    def s64(self) -> int:
+        """A signed 64-bit integer."""
+        return self._leb(sleb, 64)
+
+    def _leb(self, read: Callable[[bytes, int, int], tuple[int, int]], bits: int) -> int:
+        try:
+            value, pos = read(self.data, self.pos, bits)
+        except IndexError:
+            raise self.ended() from None
+        if pos > self.end:
+            raise self.ended()
+        self.pos = pos
+        return value
+
+    def take(self, size: int) -> bytes:
+        """The next `size` bytes."""
+        pos = self.pos
+        if size > self.end - pos:
+            raise self.ended()
+        self.pos = pos + size
+        return self.data[pos : pos + size]
+
+    def length(self) -> int:
+        """A count or size (u32) that cannot exceed the bytes that are left."""
+        pos = self.pos
+        size = self.u32()
+        if size > self.end - self.pos:
+            raise DecodeError("length out of bounds", pos)
+        return size
+
+    def name(self) -> str:
+        """A length-prefixed UTF-8 string."""
+        size = self.length()
+        pos = self.pos
+        try:
+            return self.take(size).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise DecodeError("malformed UTF-8 encoding", pos + error.start) from None
