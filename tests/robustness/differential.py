@@ -1,0 +1,173 @@
+"""Random valid modules give the same results, traps, memories and globals here and in wasmtime.
+
+python -m tests.robustness.differential --count 2000 [--seed 1] [--tier lazy|optimized] [--vectors]
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import math
+import struct
+import sys
+from pathlib import Path
+
+import wasmtime
+
+import core_rt
+
+from .generate import Generated, Signature, generate
+from .operators import F32, F64, I32, I64, V128
+from .supervise import Report, add_worker_options, run_worker, supervise
+
+__all__ = ["run"]
+
+# Where the other engine does not tell apart what the suites do.
+_SAME_TRAP = {
+    "UNDEFINED_ELEMENT": "TABLE_OUT_OF_BOUNDS",
+    "UNINITIALIZED_ELEMENT": "INDIRECT_CALL_TO_NULL",
+}
+_STACK = 16 << 20
+
+
+class Difference(Exception):
+    """The engines disagree."""
+
+
+@functools.cache
+def _their_engine() -> wasmtime.Engine:
+    config = wasmtime.Config()
+    config.max_wasm_stack = _STACK
+    return wasmtime.Engine(config)
+
+
+def _float(kind: int, raw: int) -> float:
+    size, code = (4, "<f") if kind == F32 else (8, "<d")
+    value: float = struct.unpack(code, raw.to_bytes(size, "little"))[0]
+    return value
+
+
+def _to_python(kind: int, raw: int) -> int | float:
+    """Raw bits as the value that wasmtime's Python interface takes and gives."""
+    match kind:
+        case 0x7F:
+            return raw - (raw >> 31 << 32)
+        case 0x7E:
+            return raw - (raw >> 63 << 64)
+    return _float(kind, raw)
+
+
+def _same(kind: int, ours: object, theirs: object) -> bool:
+    if type(ours) is not int or not isinstance(theirs, (int, float)):
+        return False
+    if kind in (I32, I64):
+        return _to_python(kind, ours) == theirs
+    mine = _float(kind, ours)
+    if math.isnan(mine) or math.isnan(theirs):
+        return math.isnan(mine) and math.isnan(theirs)
+    return struct.pack("<d", mine) == struct.pack("<d", theirs)
+
+
+class _Theirs:
+    def __init__(self, generated: Generated) -> None:
+        self.store = wasmtime.Store(_their_engine())
+        module = wasmtime.Module(_their_engine(), generated.wasm)
+        self.exports = wasmtime.Instance(self.store, module, []).exports(self.store)
+
+    def call(self, name: str, signature: Signature, arguments: tuple[int, ...]) -> tuple[str, list[object]]:
+        self.exports["reset"](self.store)
+        values = [_to_python(kind, raw) for kind, raw in zip(signature.params, arguments)]
+        try:
+            result = self.exports[name](self.store, *values)
+        except wasmtime.Trap as trap:
+            return f"trap {trap.trap_code.name}", []
+        return "ok", result if isinstance(result, list) else [] if result is None else [result]
+
+    def memory(self) -> bytes:
+        return bytes(self.exports["m"].read(self.store, 0, self.exports["m"].data_len(self.store)))
+
+    def global_value(self, name: str) -> object:
+        return self.exports[name].value(self.store)
+
+
+class _Ours:
+    def __init__(self, engine: core_rt.Engine, generated: Generated) -> None:
+        self.store = core_rt.Store(engine)
+        module = core_rt.Module(engine, generated.wasm)
+        self.exports = core_rt.Linker(engine).instantiate(self.store, module).exports
+
+    def call(self, name: str, arguments: tuple[int, ...]) -> tuple[str, list[object]]:
+        self.exports["reset"].call_raw([])
+        try:
+            return "ok", list(self.exports[name].call_raw(list(arguments)))
+        except core_rt.Trap as trap:
+            return f"trap {_SAME_TRAP.get(trap.code.name, trap.code.name)}", []
+
+
+def compare(engine: core_rt.Engine, generated: Generated) -> str:
+    """Runs all calls on one instance of each engine. Raises `Difference`."""
+    theirs, ours = _Theirs(generated), _Ours(engine, generated)
+    traps = 0
+    try:
+        for number, (name, signature, arguments) in enumerate(generated.calls):
+            outcome, wanted = theirs.call(name, signature, arguments)
+            if outcome == "trap STACK_OVERFLOW":
+                return "deep"  # how much stack a frame takes is nobody's business
+            got_outcome, got = ours.call(name, arguments)
+            traps += outcome != "ok"
+            if got_outcome != outcome or not all(map(_same, signature.results, got, wanted)) or len(got) != len(wanted):
+                raise Difference(f"call {number} {name}{arguments}: {got_outcome} {got}, wanted {outcome} {wanted}")
+        _compare_state(ours, theirs)
+    finally:
+        ours.store.close()
+    return "traps" if traps else "equal"
+
+
+def _compare_state(ours: _Ours, theirs: _Theirs) -> None:
+    mine, other = bytes(ours.exports["m"].data), theirs.memory()
+    if mine != other:
+        at = next((i for i, (a, b) in enumerate(zip(mine, other)) if a != b), min(len(mine), len(other)))
+        raise Difference(f"memories of {len(mine)} and {len(other)} bytes differ at {at}")
+    kinds = {core_rt.I32: I32, core_rt.I64: I64, core_rt.F32: F32, core_rt.F64: F64, core_rt.V128: V128}
+    for name, item in ours.exports.items():
+        if isinstance(item, core_rt.Global):
+            kind = kinds[item.type.content]
+            if kind != V128 and not _same(kind, item.raw, theirs.global_value(name)):
+                raise Difference(f"global {name}: {item.raw}, wanted {theirs.global_value(name)}")
+
+
+def run(count: int, *, seed: int = 1, tier: str = "lazy", vectors: bool = False, first: int = 0) -> Report:
+    """`count` random modules in a worker process."""
+    arguments = ["--seed", str(seed), "--tier", tier, *(["--vectors"] if vectors else [])]
+    return supervise("tests.robustness.differential", arguments, count, first=first)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=500)
+    parser.add_argument("--first", type=int, default=0, help="index of the first case")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--tier", choices=["lazy", "eager", "optimized"], default="lazy")
+    parser.add_argument("--vectors", action="store_true", help="with v128 values")
+    parser.add_argument("--write", type=Path, help="write the module of case --first to this file and stop")
+    add_worker_options(parser)
+    options = parser.parse_args()
+
+    def case(index: int) -> Generated:
+        return generate(f"{options.seed}/{index}", vectors=options.vectors)
+
+    if options.write:
+        options.write.write_bytes(case(options.first).wasm)
+        return 0
+    if options.worker:
+        config = core_rt.Config(tiers=options.tier, cache=False, max_wasm_stack=_STACK)
+        engine = core_rt.Engine(config)
+        run_worker(options.worker, lambda index: compare(engine, case(index)))
+        return 0
+    report = run(options.count, seed=options.seed, tier=options.tier, vectors=options.vectors, first=options.first)
+    print(report)
+    return bool(report.findings)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
