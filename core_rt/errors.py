@@ -7,7 +7,7 @@ traps and validation errors use the wording of the specification's test suites. 
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import attrs
 
@@ -20,6 +20,7 @@ __all__ = [
     "GuestExit",
     "InstancePoisoned",
     "LinkError",
+    "StoreError",
     "Trap",
     "TrapCode",
     "ValidationError",
@@ -60,6 +61,10 @@ class LinkError(WasmError):
 
 class ExhaustionError(WasmError):
     """A limit of the host was reached: fuel, memory, tables, instances, handles."""
+
+
+class StoreError(WasmError, RuntimeError):
+    """A store was used as it may not be: after `close()`, from two threads at once, or with another store's items."""
 
 
 class EngineBug(WasmError):
@@ -176,11 +181,25 @@ class Trap(WasmError):
     `code` says why, `message` in words (the suites' wording), `frames` where, innermost first.
     """
 
-    def __init__(self, code: TrapCode, message: str | None = None, frames: Sequence[Frame] = ()) -> None:
+    def __init__(
+        self,
+        code: TrapCode,
+        message: str | None = None,
+        frames: Sequence[Frame] | Callable[[], Sequence[Frame]] = (),
+    ) -> None:
         super().__init__(code, message)
         self.code = code
         self.message = code.text if message is None else message
-        self.frames: tuple[Frame, ...] = tuple(frames)
+        self._frames = frames
+
+    @property
+    def frames(self) -> tuple[Frame, ...]:
+        """The guest's frames, innermost first. They are looked up when first asked for: most traps are only caught."""
+        frames = self._frames
+        if callable(frames):
+            frames = frames()
+        self._frames = frames = tuple(frames)
+        return frames
 
     def __str__(self) -> str:
         lines = [self.message, *(f"  {i}: {frame}" for i, frame in enumerate(self.frames[:32]))]

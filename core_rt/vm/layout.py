@@ -21,10 +21,6 @@ from core_rt.vm import structs as s
 if TYPE_CHECKING:
     from core_rt.binary.model import DecodedModule
 
-INSTANCE_HEADER = s.Struct("InstanceHeader", "u32 magic,u32 size,u64 handle,ptr store,u64 reserved", align=16)
-"""Stands before the context, found by subtracting its size from the context pointer."""
-
-
 def _align(value: int, to: int) -> int:
     return (value + to - 1) & -to
 

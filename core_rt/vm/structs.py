@@ -114,6 +114,13 @@ VMContextHeader = Struct(
     "u32 magic,u32 flags,ptr store,ptr builtins,ptr code_table,ptr type_ids,ptr data_segments,u64 handle,ptr data",
 )
 
+InstanceHeader = Struct(
+    "InstanceHeader",
+    # Stands before the context, in the same allocation: found by subtracting its size from the context pointer.
+    "u32 magic,u32 size,u64 handle,ptr store,u64 reserved",
+    align=16,
+)
+
 VMFuncRef = Struct(
     "VMFuncRef",
     # `native_call`: C convention. `tail_call`: tailcc entry or null (function's module has no tail calls: call normally).
@@ -153,6 +160,7 @@ STRUCTS: tuple[Struct, ...] = (
     VMStoreContext,
     VMFiber,
     VMCallSite,
+    InstanceHeader,
     VMContextHeader,
     VMFuncRef,
     VMFunctionImport,

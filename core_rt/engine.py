@@ -1,0 +1,71 @@
+"""The engine: configuration, compiler, epoch; shared by any number of stores and threads."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from typing import TYPE_CHECKING, final
+
+from core_rt import native
+from core_rt.compile import Compiler
+from core_rt.config import Config
+
+if TYPE_CHECKING:
+    from core_rt.module import Module
+    from core_rt.store import Store
+
+__all__ = ["Engine"]
+
+
+@final
+class Engine:
+    """Compiles modules and owns their code. Thread-safe; make one and share it.
+
+    With `Config(epoch_interruption=True)` (the default) a ticker interrupts running guests every `tick_seconds`, which lets
+    Python see signals (Ctrl-C) and lets stores check their deadlines.
+    """
+
+    def __init__(self, config: Config | None = None) -> None:
+        self.config = config if config is not None else Config()
+        self.compiler = Compiler(self.config)
+        self._epoch = 0
+        self._lock = threading.Lock()
+        self._stores: weakref.WeakSet[Store] = weakref.WeakSet()
+        self._modules: weakref.WeakSet[Module] = weakref.WeakSet()
+        if self.config.epoch_interruption:
+            native.start_ticker(self.config.tick_seconds)
+
+    @property
+    def epoch(self) -> int:
+        """How often `increment_epoch` was called."""
+        return self._epoch
+
+    def increment_epoch(self) -> None:
+        """Advance the epoch; guests whose deadline is reached trap at their next function entry or loop head."""
+        with self._lock:
+            self._epoch += 1
+            stores = list(self._stores)
+        for store in stores:
+            if not store.closed:
+                store.context.interrupt = 1
+
+    def register(self, store: Store) -> None:
+        """Called by each new store."""
+        with self._lock:
+            self._stores.add(store)
+
+    def own_code(self, module: Module) -> None:
+        """Called by each module that gets machine code, so that backtraces can be resolved."""
+        with self._lock:
+            self._modules.add(module)
+
+    def code_owners(self) -> list[Module]:
+        """Modules with machine code that are still alive."""
+        with self._lock:
+            return list(self._modules)
+
+    def precompile(self, data: bytes) -> None:
+        """Compile a module (or a component's modules) ahead of time."""
+        from core_rt.module import Module
+
+        Module(self, data).compile_all()

@@ -1,0 +1,353 @@
+"""Functions: of guests, called from Python; of Python, called from guests.
+
+For each signature Python source is generated once: a subclass of `Func` whose `__call__` stores the arguments through typed
+pointers, makes the one C call and loads the result; and for host functions a wrapper that does the reverse. Assigning
+through an `int32_t *` checks type and range in C; what it refuses (unsigned values, wrong types) goes to
+`core_rt.values`, which converts or says what is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from core_rt import native
+from core_rt.errors import StoreError
+from core_rt.native import ffi
+from core_rt.types import V128, DefType, FuncType
+from core_rt.values import (
+    bits_to_raw,
+    integer,
+    kind_of,
+    number,
+    raw_to_bits,
+    reference_from_raw,
+    reference_to_raw,
+    to_raw,
+    vector,
+)
+from core_rt.vm import structs
+
+if TYPE_CHECKING:
+    from core_rt.store import Store
+
+__all__ = ["Func", "check_same_store", "func_at"]
+
+_M64 = (1 << 64) - 1
+_FUNCREF_IN_HOST = structs.VMHostFuncContext["native_call"]
+
+
+class Func:
+    """A function of a store. Call it: integers go in signed or unsigned and come out signed.
+
+    No result gives None, several a tuple. Raises `TypeError` or `OverflowError` for wrong arguments, `Trap` when the
+    guest traps, and whatever a host function raises.
+    """
+
+    __slots__ = ("_keep", "address", "deftype", "name", "site", "store", "type")
+
+    store: Store
+    type: FuncType
+    deftype: DefType
+    address: int
+    """Of the `VMFuncRef`."""
+    site: Any
+    name: str | None
+
+    def __init__(self) -> None:
+        raise TypeError("functions come from instances, or from Func.from_python")
+
+    def __call__(self, *args: Any) -> Any:
+        raise NotImplementedError  # every signature has a subclass
+
+    @staticmethod
+    def from_python(
+        store: Store, type_: FuncType, function: Callable[..., Any], name: str | None = None
+    ) -> Func:
+        """A Python function as a guest sees it; arguments and results are converted.
+
+        What it raises passes through the guest to whoever called the guest, unchanged.
+        """
+        return _host_func(store, type_, _host_wrapper(store, type_, function), name)
+
+    @staticmethod
+    def from_raw(store: Store, type_: FuncType, handler: Callable[[Any], object], name: str | None = None) -> Func:
+        """As `from_python`, but `handler(values)` reads arguments from and writes results to the `uint64_t *` itself.
+
+        Value i stands at `values[2 * i]`. May return `core_rt.PARK`.
+        """
+        values = store.u64
+        return _host_func(store, type_, lambda: handler(values), name)
+
+    @property
+    def values(self) -> Any:
+        """The store's values buffer as `uint64_t *`: for callers that use `site` themselves."""
+        return self.store.u64
+
+    def call_raw(self, args: Sequence[Any]) -> list[Any]:
+        """Call with bit patterns: numbers and v128 as unsigned ints (exact NaNs), references as objects."""
+        store = self.store
+        params = self.type.params
+        if len(args) != len(params):
+            raise TypeError(f"{self._label()} takes {len(params)} arguments, got {len(args)}")
+        store.check()
+        store.refs.safepoint()
+        # Converted first, stored then: converting a reference may run other code.
+        raws = [bits_to_raw(store, t, a) for t, a in zip(params, args)]
+        u64 = store.u64
+        for i, raw in enumerate(raws):
+            u64[2 * i] = raw & _M64
+            u64[2 * i + 1] = raw >> 64
+        self._enter()
+        results = self.type.results
+        found = [u64[2 * i] | u64[2 * i + 1] << 64 if t is V128 else u64[2 * i] for i, t in enumerate(results)]
+        return [raw_to_bits(store, t, raw) for t, raw in zip(results, found)]
+
+    def _enter(self) -> None:
+        try:
+            status = native.call(self.site)
+            if status:
+                self.store.finish(self.site, status)
+        except BaseException as error:
+            self.store.unwind(error)
+            raise
+
+    def _label(self) -> str:
+        return f"function {self.name!r}" if self.name else "function"
+
+    def _bad_arguments(self, args: Sequence[Any]) -> None:
+        """The fast path refused an argument: store them all the slow way, or say which is wrong."""
+        store = self.store
+        raws = []
+        for position, (type_, value) in enumerate(zip(self.type.params, args)):
+            try:
+                raws.append(to_raw(store, type_, value))
+            except (TypeError, ValueError, OverflowError) as error:
+                raise type(error)(f"{self._label()}, argument {position + 1} ({type_}): {error}") from None
+        for i, raw in enumerate(raws):
+            store.u64[2 * i] = raw & _M64
+            store.u64[2 * i + 1] = raw >> 64
+
+    def __repr__(self) -> str:
+        return f"<Func {self.name or ''} {self.type}>"
+
+
+# ---------------------------------------------------------------------------------------------------- making functions
+
+
+def func_at(store: Store, address: int, deftype: DefType, name: str | None, keep: object) -> Func:
+    """The one `Func` for a `VMFuncRef` (an address); `keep` is what must live as long."""
+    ref = ffi.cast("VMFuncRef *", address)
+    if ref.handle:
+        return store.funcs[ref.handle - 1]
+    type_ = deftype.func
+    self: Func = object.__new__(_class_of(type_))
+    self.store = store
+    self.deftype = deftype
+    self.type = type_
+    self.address = address
+    self.name = name
+    self._keep = keep
+    if not ref.array_call:
+        ref.array_call = ffi.cast("void *", store.engine.compiler.array_trampoline(type_))
+    self.site = site = ffi.new("VMCallSite *")
+    site.store = store.context
+    site.array_call = ref.array_call
+    site.funcref = ref
+    store.funcs.append(self)
+    ref.handle = len(store.funcs)
+    return self
+
+
+def _host_func(store: Store, type_: FuncType, wrapper: Callable[[], object], name: str | None) -> Func:
+    store.check()
+    deftype = DefType.of(type_)
+    context = ffi.new("VMHostFuncContext *")
+    context.magic = structs.HOST_MAGIC
+    context.index = store.host(wrapper)
+    context.store = store.context
+    context.host_call = native.pointer(native.host_call_address)
+    context.native_call = native.pointer(store.engine.compiler.host_trampoline(type_))
+    context.vmctx = context
+    context.type_id = deftype.id
+    context.function = 0xFFFFFFFF
+    store.keep(context)
+    return func_at(store, native.address(context) + _FUNCREF_IN_HOST, deftype, name, (context, deftype))
+
+
+# ---------------------------------------------------------------------------------------------------- generated code
+
+# Where a value of a kind is read and written: pointer attribute of the store, index factor.
+_POINTER = {"i32": ("i32", 4), "i64": ("i64", 2), "f32": ("f32", 4), "f64": ("f64", 2), "func": ("u64", 2), "ref": ("u32", 4)}
+_BITS = {"i32": 32, "i64": 64, "f32": 32, "f64": 64}
+
+_GLOBALS: dict[str, Any] = {
+    "vm_call": native.call,
+    "ffi": ffi,
+    "integer": integer,
+    "number": number,
+    "vector": vector,
+    "to_ref": reference_to_raw,
+    "from_ref": reference_from_raw,
+}
+
+
+def _load(kind: str, index: int, type_name: str) -> str:
+    """Source of an expression for the value in slot `index`."""
+    if kind == "v128":
+        return f"ffi.buffer(store.u64 + {2 * index}, 16)[:]"
+    pointer, factor = _POINTER[kind]
+    text = f"store.{pointer}[{factor * index}]"
+    return f"from_ref(store, {type_name}, {text})" if kind in ("func", "ref") else text
+
+
+def _store_checked(kind: str, index: int, value: str, type_name: str) -> str:
+    """Source of a statement that stores any acceptable value, slowly if need be."""
+    if kind == "v128":
+        return f"ffi.buffer(store.u64 + {2 * index}, 16)[:] = vector({value}).to_bytes(16, 'little')"
+    pointer, factor = _POINTER[kind]
+    place = f"store.{pointer}[{factor * index}]"
+    if kind in ("func", "ref"):
+        return f"{place} = to_ref(store, {type_name}, {value})"
+    convert = "integer" if kind[0] == "i" else "number"
+    return f"{place} = {convert}({value}, {_BITS[kind]})"
+
+
+def _compile(source: str, names: dict[str, Any], what: str) -> Any:
+    scope = {**_GLOBALS, **names}
+    exec(compile(source, f"<{what}>", "exec"), scope)
+    return scope["generated"]
+
+
+_classes: dict[FuncType, type[Func]] = {}
+
+
+def _class_of(type_: FuncType) -> type[Func]:
+    """The subclass of `Func` for a signature."""
+    cls = _classes.get(type_)
+    if cls is None:
+        call = _compile(*_call_source(type_), f"call {type_}")
+        cls = type("Func", (Func,), {"__slots__": (), "__call__": call, "__module__": __name__, "__doc__": Func.__doc__})
+        _classes[type_] = cls
+    return cls
+
+
+def _call_source(type_: FuncType) -> tuple[str, dict[str, Any]]:
+    names: dict[str, Any] = {}
+    kinds = [kind_of(t) for t in type_.params]
+    args = [f"a{i}" for i in range(len(kinds))]
+    lines = [f"def generated({', '.join(['self', *args, '/'])}):", " store = self.store"]
+    has_refs = any(k in ("func", "ref") for k in kinds)
+    if has_refs or "v128" in kinds:
+        # References are made first: making one may collect garbage, and an error must leave nothing half stored.
+        lines.append(" store.check(); store.refs.safepoint()")
+    stores = []
+    for i, kind in enumerate(kinds):
+        names[f"T{i}"] = type_.params[i]
+        if kind in ("func", "ref"):
+            lines.append(f" a{i} = to_ref(store, T{i}, a{i})")
+            pointer, factor = _POINTER[kind]
+            stores.append(f"  store.{pointer}[{factor * i}] = a{i}")
+        elif kind == "v128":
+            stores.append("  " + _store_checked(kind, i, f"a{i}", ""))
+        else:
+            pointer, factor = _POINTER[kind]
+            stores.append(f"  store.{pointer}[{factor * i}] = a{i}")
+    if stores:
+        lines += [" try:", *stores, " except (TypeError, ValueError, OverflowError):"]
+        if has_refs:
+            for i, kind in enumerate(kinds):
+                lines.append("  " + (stores[i].strip() if kind in ("func", "ref") else _store_checked(kind, i, f"a{i}", "")))
+        else:
+            lines.append(f"  self._bad_arguments(({', '.join(args)},))")
+    lines += [
+        " try:",
+        "  status = vm_call(self.site)",
+        "  if status: store.finish(self.site, status)",
+        " except BaseException as error:",
+        "  store.unwind(error)",
+        "  raise",
+    ]
+    results = []
+    for i, result in enumerate(type_.results):
+        names[f"R{i}"] = result
+        results.append(_load(kind_of(result), i, f"R{i}"))
+    if len(results) == 1:
+        lines.append(f" return {results[0]}")
+    elif results:
+        lines.append(f" return ({', '.join(results)})")
+    return "\n".join(lines), names
+
+
+_wrappers: dict[FuncType, Callable[..., Callable[[], object]]] = {}
+
+
+def _host_wrapper(store: Store, type_: FuncType, function: Callable[..., Any]) -> Callable[[], object]:
+    if not callable(function):
+        raise TypeError(f"a host function must be callable, not {type(function).__name__}")
+    make = _wrappers.get(type_)
+    if make is None:
+        make = _wrappers[type_] = _compile(*_wrapper_source(type_), f"host {type_}")
+    return make(store, function)
+
+
+def _wrapper_source(type_: FuncType) -> tuple[str, dict[str, Any]]:
+    names: dict[str, Any] = {"several": _several}
+    params = [kind_of(t) for t in type_.params]
+    results = [kind_of(t) for t in type_.results]
+    args = []
+    for i, t in enumerate(type_.params):
+        names[f"T{i}"] = t
+        args.append(_load(params[i], i, f"T{i}"))
+    used = sorted({_POINTER[k][0] for k in (*params, *results) if k in _POINTER})
+    lines = ["def generated(store, function):"]
+    lines += [f" p_{p} = store.{p}" for p in used]
+    lines.append(" def host():")
+    call = f"function({', '.join(args)})"
+    for p in used:
+        call = call.replace(f"store.{p}[", f"p_{p}[")
+    for i, t in enumerate(type_.results):
+        names[f"R{i}"] = t
+    if not results:
+        lines.append(f"  {call}")
+    elif len(results) == 1:
+        lines.append(f"  r0 = {call}")
+        lines += _store_result(results[0], 0)
+    else:
+        lines.append(f"  results = {call}")
+        lines.append(f"  {', '.join(f'r{i}' for i in range(len(results)))} = several(function, results, {len(results)})")
+        # References first: making one may collect garbage.
+        lines += [f"  r{i} = to_ref(store, R{i}, r{i})" for i, kind in enumerate(results) if kind in ("ref", "func")]
+        for i, kind in enumerate(results):
+            if kind in ("ref", "func"):
+                pointer, factor = _POINTER[kind]
+                lines.append(f"  p_{pointer}[{factor * i}] = r{i}")
+            else:
+                lines += _store_result(kind, i)
+    lines.append(" return host")
+    return "\n".join(lines), names
+
+
+def _store_result(kind: str, i: int) -> list[str]:
+    if kind in ("v128", "func", "ref"):
+        return [f"  {_store_checked(kind, i, f'r{i}', f'R{i}')}"]
+    pointer, factor = _POINTER[kind]
+    return [
+        f"  try: p_{pointer}[{factor * i}] = r{i}",
+        f"  except (TypeError, OverflowError): {_store_checked(kind, i, f'r{i}', '')}",
+    ]
+
+
+def _several(function: object, results: Any, wanted: int) -> Sequence[Any]:
+    """The results of a host function that must return several."""
+    if not isinstance(results, Sequence) or isinstance(results, str | bytes) or len(results) != wanted:
+        raise TypeError(f"host function {function!r} must return {wanted} values, not {results!r}")
+    return results
+
+
+def check_same_store(store: Store, item: Any) -> None:
+    """Raise `StoreError` unless the item belongs to the store."""
+    if item.store is not store:
+        raise StoreError(f"{item!r} belongs to another store")
+
+

@@ -1,0 +1,164 @@
+"""Linear memories."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, final
+
+from core_rt import native
+from core_rt.errors import ExhaustionError
+from core_rt.native import Reservation, ffi
+from core_rt.types import MemoryType
+
+if TYPE_CHECKING:
+    from core_rt.store import Store
+
+__all__ = ["Memory"]
+
+_WASM32 = (8 << 30) + (64 << 10)
+"""Reservation for a 32-bit memory: every 32-bit index plus every 32-bit constant offset plus an access lies inside."""
+_PAGE = 4096
+_MOST = 1 << 44
+
+
+@final
+class Memory:
+    """A linear memory. `size` counts pages; `data` is the live memory itself.
+
+    A view taken from `data` stays valid memory for as long as it is held, but does not grow with the memory.
+    """
+
+    __slots__ = ("_data", "_data_length", "_reservation", "_type", "definition", "store")
+
+    def __init__(self, store: Store, type_: MemoryType) -> None:
+        self._create(store, type_, ffi.new("VMMemoryDefinition *"))
+        store.keep(self.definition)
+
+    @classmethod
+    def at(cls, store: Store, type_: MemoryType, definition: Any) -> Memory:
+        """A memory whose `VMMemoryDefinition` lies in an instance's context."""
+        self = object.__new__(cls)
+        self._create(store, type_, definition)
+        return self
+
+    def _create(self, store: Store, type_: MemoryType, definition: Any) -> None:
+        store.check()
+        length = type_.min * type_.page_size
+        if len(store.memories) >= store.limits.memories:
+            raise ExhaustionError(f"more than {store.limits.memories} memories in one store")
+        if not store.add_memory_bytes(length):
+            raise ExhaustionError(f"memory of {length} bytes is over the store's limit of {store.limits.memory_bytes}")
+        try:
+            self._reservation = Reservation(_reservation_size(store, type_))
+            self._reservation.commit(length)
+        except (OSError, MemoryError) as error:
+            store.memory_bytes -= length
+            raise ExhaustionError(f"no memory of {length} bytes to be had: {error}") from None
+        self.store = store
+        self._type = type_
+        self.definition = definition
+        definition.base = native.pointer(self._reservation.base)
+        definition.length = length
+        self._data: memoryview | None = None
+        self._data_length = -1
+        store.memories.append(self)
+        definition.handle = len(store.memories)
+
+    @property
+    def type(self) -> MemoryType:
+        """With the current size as its minimum."""
+        t = self._type
+        return MemoryType(self.size, t.max, t.is64, t.shared, t.page_size_log2)
+
+    @property
+    def length(self) -> int:
+        """Bytes."""
+        self.store.check()
+        return int(self.definition.length)
+
+    @property
+    def size(self) -> int:
+        """Pages."""
+        return self.length >> self._type.page_size_log2
+
+    @property
+    def data(self) -> memoryview:
+        """The memory, writable, as long as it is now."""
+        store = self.store
+        if store.closed:
+            store.check()
+        length = self.definition.length
+        if length != self._data_length:
+            self._data = self._reservation.view(length)
+            self._data_length = length
+        return self._data  # type: ignore[return-value]
+
+    def grow(self, pages: int) -> int:
+        """Add pages of zeros; returns the size before, in pages. `ExhaustionError` where that cannot be."""
+        if pages < 0:
+            raise ValueError("a memory cannot shrink")
+        before = self.grow_or_fail(pages)
+        if before < 0:
+            raise ExhaustionError(f"memory of {self.size} pages cannot grow by {pages}")
+        return before
+
+    def grow_or_fail(self, pages: int) -> int:
+        """As the instruction does: the old size in pages, or -1."""
+        type_ = self._type
+        old = self.length
+        before = old >> type_.page_size_log2
+        if pages == 0:
+            return before
+        new = old + (pages << type_.page_size_log2)
+        most = type_.max if type_.max is not None else 1 << (64 if type_.is64 else 32) - type_.page_size_log2
+        if before + pages > most or new > self._reservation_room() or not self.store.add_memory_bytes(new - old):
+            return -1
+        try:
+            self._reservation.commit(new)
+        except (OSError, MemoryError):
+            self.store.memory_bytes -= new - old
+            return -1
+        self.definition.length = new
+        return before
+
+    def _reservation_room(self) -> int:
+        size = self._reservation.size
+        return min(size, 1 << 32) if not self._type.is64 else size
+
+    def read(self, address: int, length: int) -> bytes:
+        """A copy of `length` bytes. `IndexError` where they are not all inside."""
+        self._check(address, length)
+        return bytes(self.data[address : address + length])
+
+    def write(self, address: int, data: bytes | bytearray | memoryview) -> None:
+        """Copy bytes into the memory. `IndexError` where they do not fit."""
+        view = memoryview(data).cast("B")
+        self._check(address, len(view))
+        self.data[address : address + len(view)] = view
+
+    def _check(self, address: int, length: int) -> None:
+        if address < 0 or length < 0 or address + length > self.length:
+            raise IndexError(f"{length} bytes at {address} are not inside a memory of {self.length} bytes")
+
+    def load_image(self, image: native.Image) -> None:
+        """Map a copy-on-write image at the start of a memory nobody has written to."""
+        self._reservation.map_image(image)
+
+    def release(self) -> None:
+        """Give the address space back (when the last view is gone)."""
+        self._data = None
+        self._data_length = -1
+        self.definition = None
+        self._reservation.close()
+
+    def __repr__(self) -> str:
+        return "<Memory, closed>" if self.store.closed else f"<Memory of {self.size} pages>"
+
+
+def _reservation_size(store: Store, type_: MemoryType) -> int:
+    if not type_.is64:
+        return _WASM32
+    most = min(type_.max << type_.page_size_log2 if type_.max is not None else _MOST, _MOST)
+    wanted = max(type_.min << type_.page_size_log2, min(most, store.engine.config.memory_reservation))
+    if wanted > _MOST:
+        raise MemoryError(f"{wanted} bytes of address space")
+    return -(-wanted // _PAGE) * _PAGE + (64 << 10)

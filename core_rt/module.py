@@ -1,0 +1,142 @@
+"""A module: decoded, validated except for its bodies, with machine code that is made on demand."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+from core_rt.binary.decode import decode_module
+from core_rt.errors import WasmError
+from core_rt.native import Image, ffi
+from core_rt.types import ExternType
+from core_rt.validate.module import validate_module_bodies
+from core_rt.vm.constexpr import constant_offset
+from core_rt.vm.layout import ModuleLayout
+
+if TYPE_CHECKING:
+    from core_rt.binary.model import DecodedModule
+    from core_rt.compile import CompiledModule
+    from core_rt.engine import Engine
+
+__all__ = ["Module"]
+
+_IMAGE_FROM = 64 << 10
+"""Bytes of data from which a copy-on-write image is cheaper than copying."""
+_IMAGE_MOST = 256 << 20
+
+
+@final
+class Module:
+    """A WebAssembly module, from its binary format.
+
+    Raises `DecodeError` or `ValidationError`. Function bodies are read when they are first compiled (as the
+    specification's appendix allows); `validate()` reads them all.
+    """
+
+    def __init__(self, engine: Engine, data: bytes | bytearray | memoryview) -> None:
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise TypeError(f"a module is made from bytes, not {type(data).__name__}; see Module.from_file")
+        if isinstance(data, bytearray):
+            data = bytes(data)
+        self.engine = engine
+        self.decoded: DecodedModule = decode_module(data, engine.config.features)
+        self.layout = ModuleLayout.of(self.decoded)
+        self._lock = threading.Lock()
+        self._compiled: CompiledModule | None = None
+        self._images: dict[int, Image] | None = None
+        self._type_ids: Any = None
+        if engine.config.tiers != "lazy":
+            self.compile_all()
+
+    @classmethod
+    def from_file(cls, engine: Engine, path: str | os.PathLike[str]) -> Module:
+        """The module in a file."""
+        return cls(engine, Path(path).read_bytes())
+
+    @property
+    def name(self) -> str | None:
+        """From the name section."""
+        return self.decoded.names.module
+
+    @property
+    def imports(self) -> list[tuple[str, str, ExternType]]:
+        """(module, name, type) of each import; a function's type is its `DefType`."""
+        return [(i.module, i.name, i.type) for i in self.decoded.imports]
+
+    @property
+    def exports(self) -> list[tuple[str, ExternType]]:
+        """(name, type) of each export."""
+        return list(self.decoded.export_types())
+
+    def validate(self) -> None:
+        """Read and validate all function bodies now. Raises `DecodeError` or `ValidationError`."""
+        validate_module_bodies(self.decoded)
+
+    def compile_all(self) -> None:
+        """Compile every function now, optimised if the engine's config says so."""
+        self.compiled.compile_all()
+
+    @property
+    def compiled(self) -> CompiledModule:
+        """The machine code; the object is made when the module is first instantiated."""
+        compiled = self._compiled
+        if compiled is None:
+            from core_rt.compile import CompiledModule
+
+            with self._lock:
+                if self._compiled is None:
+                    self._compiled = CompiledModule(self.engine.compiler, self.decoded, self.layout)
+                    self.engine.own_code(self)
+                compiled = self._compiled
+        return compiled
+
+    @property
+    def type_ids(self) -> Any:
+        """`uint32_t[]`: the run-time type id of each of the module's types."""
+        if self._type_ids is None:
+            self._type_ids = ffi.new("uint32_t[]", [t.id for t in self.decoded.types] or [0])
+        return self._type_ids
+
+    def data_image(self, memory: int) -> Image | None:
+        """Initial contents of a defined memory as a copy-on-write image; None where copying is cheaper or needed.
+
+        Possible when every active segment goes to that memory at a constant place within its initial size.
+        """
+        with self._lock:
+            if self._images is None:
+                self._images = self._make_images()
+        return self._images.get(memory)
+
+    def _make_images(self) -> dict[int, Image]:
+        decoded = self.decoded
+        active = [s for s in decoded.data_segments if s.mode == "active"]
+        if len({s.memory for s in active}) != 1:
+            return {}
+        memory = active[0].memory
+        if memory < decoded.num_imported_memories:
+            return {}
+        type_ = decoded.memories[memory]
+        size = type_.min * type_.page_size
+        pieces = []
+        end = 0
+        for segment in active:
+            at = constant_offset(segment.offset)
+            length = segment.end - segment.start
+            if at is None or at + length > size:
+                return {}
+            pieces.append((at, segment))
+            end = max(end, at + length)
+        if not _IMAGE_FROM <= sum(s.end - s.start for s in active) or end > _IMAGE_MOST:
+            return {}
+        contents = bytearray(end)
+        for at, segment in pieces:
+            contents[at : at + segment.end - segment.start] = decoded.data[segment.start : segment.end]
+        try:
+            return {memory: Image(contents)}
+        except (OSError, WasmError):  # no memfd here: copying does as well
+            return {}
+
+    def __repr__(self) -> str:
+        return f"<Module {self.name or ''}: {len(self.decoded.funcs)} functions, {len(self.decoded.exports)} exports>"

@@ -1,0 +1,350 @@
+"""A store: the world that instances, functions and memories live in, and the loop that answers a guest.
+
+Theory of operation. A call from the host (`Func.__call__`) is one C call, `vm_call`. It returns when the guest's function has
+returned (status 0) or when the guest *left* its stack because it needs the host: a host function, a builtin that
+Python does, code that is not compiled yet, an interrupt, a trap. `Store.finish` answers and resumes until the call is
+over. So Python never runs on a guest's stack, and an exception raised by a host function only has to drop the fiber.
+
+Invariants:
+- `level` is how many host functions of this store are being run right now by this thread, one inside the other. Between
+  two statements of Python, `context.depth` (calls entered, in C) is `level`, or `level + 1` while a call is being answered.
+  Whoever lets an exception out therefore abandons fibers until depth is level again (`leave`).
+- Only the thread that owns the store (`context.owner`, set by `vm_call` while depth > 0) touches it; others get STATUS_BUSY.
+- The ValRaw buffer `context.values` is written and read with nothing in between (see `VMStoreContext`).
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, final
+
+from core_rt import native
+from core_rt.errors import EngineBug, ExhaustionError, StoreError, Trap, TrapCode, WasmError
+from core_rt.limits import Limits
+from core_rt.native import ffi
+from core_rt.vm import structs
+from core_rt.vm.backtrace import Backtrace
+from core_rt.vm.libcalls import LIBCALLS
+from core_rt.vm.refs import References
+
+if TYPE_CHECKING:
+    from core_rt.engine import Engine
+    from core_rt.func import Func
+    from core_rt.instance import Instance
+    from core_rt.memory import Memory
+    from core_rt.table import Table
+
+__all__ = ["PARK", "Store"]
+
+PARK: Final = object()
+"""What a raw host function returns to leave its guest suspended: `finish` then returns the parked fiber."""
+
+_RETURNED = structs.STATUS_RETURNED
+_HOST_CALL = structs.STATUS_HOST_CALL
+_LIBCALL = structs.STATUS_LIBCALL
+_COMPILE = structs.STATUS_COMPILE
+_INTERRUPT = structs.STATUS_INTERRUPT
+_TRAP = structs.STATUS_TRAP
+_NO_FIBER = structs.STATUS_NO_FIBER
+_BUSY = structs.STATUS_BUSY
+_CLOSED = structs.STATUS_CLOSED
+
+_U64 = (1 << 64) - 1
+
+
+@final
+class Store:
+    """Holds instances and all that belongs to them; a context manager, `close()` frees everything at once.
+
+    `data` is the user's own. A store may be used by one thread at a time (`StoreError` otherwise); stores are
+    independent, and guests of different stores run in parallel.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_epoch_deadline",
+        "_fibers",
+        "_finalizer",
+        "_host_contexts",
+        "_hosts",
+        "closed",
+        "context",
+        "data",
+        "engine",
+        "f32",
+        "f64",
+        "funcs",
+        "i32",
+        "i64",
+        "instances",
+        "level",
+        "limits",
+        "memories",
+        "memory_bytes",
+        "native",
+        "on_interrupt",
+        "refs",
+        "table_elements",
+        "tables",
+        "tags",
+        "u32",
+        "u64",
+    )
+
+    def __init__(self, engine: Engine, data: object = None, limits: Limits | None = None) -> None:
+        self.engine = engine
+        self.data = data
+        self.limits = limits if limits is not None else Limits()
+        self.native = native.StoreContext()
+        self.context: Any = self.native.context
+        values = self.context.values
+        self.u32 = ffi.cast("uint32_t *", values)
+        self.u64 = ffi.cast("uint64_t *", values)
+        self.i32 = ffi.cast("int32_t *", values)
+        self.i64 = ffi.cast("int64_t *", values)
+        self.f32 = ffi.cast("float *", values)
+        self.f64 = ffi.cast("double *", values)
+        self.level = 0
+        self.closed = False
+        self.instances: list[Instance] = []
+        self.memories: list[Memory] = []
+        self.tables: list[Table] = []
+        self.tags: list[Any] = []
+        self.funcs: list[Func] = []
+        self.memory_bytes = 0
+        self.table_elements = 0
+        self._hosts: list[Callable[[], object]] = []
+        self._host_contexts: list[Any] = []
+        self._fibers = native.FiberStacks(self.native, engine.config.max_wasm_stack)
+        self._epoch_deadline: int | None = None
+        self.on_interrupt: Callable[[], object] | None = None
+        self.refs = References(self)
+        engine.register(self)
+        self._finalizer = weakref.finalize(self, _release, self._fibers, self.native)
+
+    # ------------------------------------------------------------------------------------------------ life
+
+    def __enter__(self) -> Store:
+        self.check()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free everything that belongs to the store. Items that user code still holds raise `StoreError` when used."""
+        if self.closed:
+            return
+        if self.context.depth:
+            raise StoreError("a store cannot be closed while a guest of it is running")
+        self.closed = True
+        self.context.closed = 1
+        self._fibers.close()
+        for instance in self.instances:
+            instance.release()
+        for memory in self.memories:
+            memory.release()
+        for table in self.tables:
+            table.release()
+        for items in (self.instances, self.memories, self.tables, self.tags, self.funcs, self._hosts):
+            items.clear()  # type: ignore[attr-defined]
+        self._host_contexts.clear()
+        self.refs.clear()
+        self.memory_bytes = self.table_elements = 0
+
+    def check(self) -> None:
+        """Raise `StoreError` if the store was closed."""
+        if self.closed:
+            raise StoreError("the store is closed")
+
+    def statistics(self) -> dict[str, int]:
+        """Counts of what the store holds: instances, memories and bytes in them, tables, live externrefs, fibers ..."""
+        return {
+            "instances": len(self.instances),
+            "memories": len(self.memories),
+            "memory_bytes": self.memory_bytes,
+            "tables": len(self.tables),
+            "table_elements": self.table_elements,
+            "host_functions": len(self._hosts),
+            "fibers": self._fibers.count,
+            "running": self.context.depth,
+            **self.refs.statistics(),
+        }
+
+    def collect(self) -> int:
+        """Collect garbage now; returns how many references were freed."""
+        self.check()
+        return self.refs.collect()
+
+    # ------------------------------------------------------------------------------------------------ fuel and epochs
+
+    @property
+    def fuel(self) -> int:
+        """Fuel left, in instructions; the engine's config must have `consume_fuel`."""
+        self._needs_fuel()
+        return max(0, self.context.fuel)
+
+    @fuel.setter
+    def fuel(self, value: int) -> None:
+        self._needs_fuel()
+        if not 0 <= value < 1 << 63:
+            raise ValueError(f"fuel must be in 0..2^63-1, not {value}")
+        self.context.fuel = value
+
+    def _needs_fuel(self) -> None:
+        self.check()
+        if not self.engine.config.consume_fuel:
+            raise WasmError("fuel is not counted: use Config(consume_fuel=True)")
+
+    def set_epoch_deadline(self, ticks: int) -> None:
+        """Trap guests (`TrapCode.INTERRUPT`) once the engine's epoch has been incremented `ticks` times from now."""
+        if not self.engine.config.epoch_interruption:
+            raise WasmError("guests do not look at the epoch: use Config(epoch_interruption=True)")
+        if ticks < 0:
+            raise ValueError("ticks must not be negative")
+        self._epoch_deadline = self.engine.epoch + ticks
+
+    # ------------------------------------------------------------------------------------------------ what guests need
+
+    def host(self, function: Callable[[], object]) -> int:
+        """Register a host function that finds its arguments in the values buffer; returns its index."""
+        self._hosts.append(function)
+        return len(self._hosts) - 1
+
+    def fibers(self) -> Iterator[Any]:
+        """All fibers, idle ones too."""
+        return self._fibers.fibers()
+
+    def keep(self, cdata: object) -> None:
+        """Keep memory that guests point to as long as the store is open."""
+        self._host_contexts.append(cdata)
+
+    def add_memory_bytes(self, count: int) -> bool:
+        """Account for linear memory; False when the limit does not allow it."""
+        if self.memory_bytes + count > self.limits.memory_bytes:
+            return False
+        self.memory_bytes += count
+        return True
+
+    def add_table_elements(self, count: int) -> bool:
+        """Account for table elements; False when the limit does not allow it."""
+        if self.table_elements + count > self.limits.table_elements:
+            return False
+        self.table_elements += count
+        return True
+
+    # ------------------------------------------------------------------------------------------------ calls
+
+    def finish(self, site: Any, status: int) -> object:
+        """Answer a guest that left with `status` until its call is over.
+
+        Returns None when the results are in the values buffer, or the parked fiber when a raw host function answered `PARK`.
+        Raises what a host function raised, `Trap`, or `StoreError`.
+        """
+        context = self.context
+        level = self.level
+        hosts = self._hosts
+        resume = native.resume_running
+        try:
+            while status:
+                if status == _HOST_CALL:
+                    self.level = level + 1
+                    answer = hosts[context.host_index]()
+                    self.level = level
+                    if answer is PARK:
+                        fiber = ffi.cast("VMFiber *", context.running)
+                        native.park(fiber)
+                        return fiber
+                elif status == _LIBCALL:
+                    fiber = ffi.cast("VMFiber *", context.running)
+                    fiber.answer[0] = LIBCALLS[fiber.libcall](self, fiber)
+                elif status == _COMPILE:
+                    self._compile(ffi.cast("VMFiber *", context.running))
+                elif status == _INTERRUPT:
+                    self._interrupted()
+                elif status == _NO_FIBER:
+                    if context.depth > self.limits.nested_calls:
+                        raise Trap(TrapCode.STACK_OVERFLOW)
+                    self._fibers.new()
+                    status = native.call(site)
+                    continue
+                else:
+                    raise self._refusal(status)
+                status = resume(context)
+        except BaseException as error:
+            if status == _BUSY:
+                raise
+            self.leave(level, error)
+            if isinstance(error, RecursionError) and level > 8:
+                raise Trap(TrapCode.STACK_OVERFLOW) from error
+            raise
+        return None
+
+    def unwind(self, error: BaseException) -> None:
+        """For callers of `vm_call`: an exception passes, perhaps one that came between the C call and the next statement.
+
+        A `StoreError` never does (and may mean that the fibers inside are another thread's).
+        """
+        if self.context.depth > self.level and not isinstance(error, StoreError):
+            self.leave(self.level, error)
+
+    def leave(self, level: int, error: BaseException) -> None:
+        """Drop what was entered above `level` because `error` passes through; guest frames go into its notes."""
+        self.level = level
+        context = self.context
+        while context.depth > level:
+            fiber = ffi.cast("VMFiber *", context.running)
+            frames = Backtrace.of_fiber(self, fiber)
+            native.abandon(fiber)
+            frames.annotate(error)
+
+    def _refusal(self, status: int) -> BaseException:
+        if status == _TRAP:
+            return self._trapped()
+        if status == _BUSY:
+            return StoreError("the store is in use by another thread")
+        if status == _CLOSED:
+            return StoreError("the store is closed")
+        return EngineBug(f"unknown status {status}")
+
+    def _trapped(self) -> BaseException:
+        fiber = ffi.cast("VMFiber *", self.context.trapped)
+        frames = Backtrace.of_trap(self, fiber)
+        code = fiber.trap_code
+        try:
+            trap_code = TrapCode(code)
+        except ValueError:
+            return EngineBug(f"fault in guest code at 0x{fiber.trap_pc:x}, address 0x{fiber.trap_address:x}")
+        return Trap(trap_code, None, frames)
+
+    def _compile(self, fiber: Any) -> None:
+        instance = self.instance_of(fiber.vmctx)
+        instance.compile(fiber.function)
+
+    def _interrupted(self) -> None:
+        """The guest saw the interrupt word. Python has looked for signals on the way here."""
+        deadline = self._epoch_deadline
+        if deadline is not None and self.engine.epoch >= deadline:
+            raise Trap(TrapCode.INTERRUPT, None, Backtrace.of_fiber(self, ffi.cast("VMFiber *", self.context.running)))
+        if self.on_interrupt is not None:
+            self.on_interrupt()
+
+    def out_of_fuel(self) -> BaseException:
+        """The error for a guest that used up its fuel."""
+        self.context.fuel = 0
+        return ExhaustionError(TrapCode.OUT_OF_FUEL.text)
+
+    def instance_of(self, vmctx: Any) -> Instance:
+        """The instance whose context `vmctx` (a pointer) is."""
+        header = ffi.cast("VMContextHeader *", vmctx)
+        if header.magic != structs.CORE_MAGIC:
+            raise EngineBug(f"no core context at {vmctx}: magic 0x{header.magic:x}")
+        return self.instances[header.handle]
+
+
+def _release(fibers: Any, context: Any) -> None:
+    """What a store that nobody closed leaves behind. Instances and memories free themselves."""
+    fibers.close()
+    context.close()

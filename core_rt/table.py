@@ -1,0 +1,218 @@
+"""Tables of references, whose function elements are made when they are first used.
+
+An element of a function table is 0 until it is known; then the funcref's address with bit 0 set (null is 1). `_lazy`
+remembers what active segments put where; element 0 is looked up there, the newest segment first.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, final
+
+from core_rt import native
+from core_rt.errors import ExhaustionError, Trap, TrapCode
+from core_rt.native import ffi
+from core_rt.types import RefType, TableType
+from core_rt.values import reference_from_raw, reference_to_raw
+from core_rt.vm.constexpr import is_funcref
+
+if TYPE_CHECKING:
+    from core_rt.instance import Instance
+    from core_rt.store import Store
+
+__all__ = ["Table"]
+
+
+class _Segment(NamedTuple):
+    start: int
+    functions: tuple[int, ...]
+    instance: Instance
+
+
+@final
+class Table:
+    """A table. `table[i]` reads and `table[i] = ref` writes an element; `size` counts elements."""
+
+    __slots__ = ("_elements", "_lazy", "_type", "definition", "functions", "store")
+
+    def __init__(self, store: Store, type_: TableType, init: object = None) -> None:
+        raw = 0 if init is None and type_.element.nullable else reference_to_raw(store, type_.element, init)
+        self._create(store, type_, ffi.new("VMTableDefinition *"), raw)
+        store.keep(self.definition)
+
+    @classmethod
+    def at(cls, store: Store, type_: TableType, definition: Any, raw: int) -> Table:
+        """A table whose `VMTableDefinition` lies in an instance's context, filled with `raw`."""
+        self = object.__new__(cls)
+        self._create(store, type_, definition, raw)
+        return self
+
+    def _create(self, store: Store, type_: TableType, definition: Any, raw: int) -> None:
+        store.check()
+        if len(store.tables) >= store.limits.tables:
+            raise ExhaustionError(f"more than {store.limits.tables} tables in one store")
+        if not store.add_table_elements(type_.min):
+            raise ExhaustionError(
+                f"table of {type_.min} elements is over the store's limit of {store.limits.table_elements}"
+            )
+        self.store = store
+        self._type = type_
+        self.functions = is_funcref(type_.element.heap)
+        self.definition = definition
+        self._lazy: list[_Segment] = []
+        self._elements = ffi.new("uint64_t[]", max(type_.min, 1))
+        definition.base = self._elements
+        definition.elements = type_.min
+        store.tables.append(self)
+        definition.handle = len(store.tables)
+        if raw:
+            self.fill_raw(0, self.stored(raw), type_.min)
+
+    # ------------------------------------------------------------------------------------------------ for users
+
+    @property
+    def type(self) -> TableType:
+        """With the current size as its minimum."""
+        return TableType(self._type.element, self.size, self._type.max, self._type.is64)
+
+    @property
+    def element(self) -> RefType:
+        """The type of the elements."""
+        return self._type.element
+
+    @property
+    def size(self) -> int:
+        """Elements."""
+        self.store.check()
+        return int(self.definition.elements)
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: int) -> Any:
+        return self.get(index)
+
+    def __setitem__(self, index: int, value: object) -> None:
+        self.set(index, value)
+
+    def get(self, index: int) -> Any:
+        """An element. `IndexError` where there is none."""
+        self._check(index)
+        return reference_from_raw(self.store, self._type.element, self.element_raw(index))
+
+    def set(self, index: int, value: object) -> None:
+        """Change an element. `IndexError`; `TypeError` for a value of another type."""
+        self._check(index)
+        self._elements[index] = self.stored(reference_to_raw(self.store, self._type.element, value))
+
+    def grow(self, delta: int, init: object = None) -> int:
+        """Add elements; returns the size before. `ExhaustionError` where that cannot be."""
+        if delta < 0:
+            raise ValueError("a table cannot shrink")
+        before = self.grow_or_fail(delta, self.stored(reference_to_raw(self.store, self._type.element, init)))
+        if before < 0:
+            raise ExhaustionError(f"table of {self.size} elements cannot grow by {delta}")
+        return before
+
+    def _check(self, index: int) -> None:
+        if not 0 <= index < self.size:
+            raise IndexError(f"element {index} of a table of {self.size}")
+
+    def __repr__(self) -> str:
+        return "<Table, closed>" if self.store.closed else f"<Table of {self.size} {self._type.element}>"
+
+    # ------------------------------------------------------------------------------------------------ for guests
+
+    def stored(self, raw: int) -> int:
+        """A raw reference as it stands in an element."""
+        return raw | 1 if self.functions else raw
+
+    def element_raw(self, index: int) -> int:
+        """The raw reference in an element (index checked), which is made if need be."""
+        element = int(self._elements[index])
+        if not self.functions:
+            return element
+        if element == 0:
+            element = self._elements[index] = self._look_up(index) | 1
+        return element & ~1
+
+    def _look_up(self, index: int) -> int:
+        for segment in reversed(self._lazy):
+            at = index - segment.start
+            if 0 <= at < len(segment.functions):
+                return segment.instance.funcref(segment.functions[at])
+        return 0
+
+    def put_functions(self, start: int, functions: tuple[int, ...], instance: Instance) -> None:
+        """An active segment of function indices: remembered, not made. Traps where it does not fit."""
+        self.check_range(start, len(functions))
+        if functions:
+            ffi.memmove(self._elements + start, bytes(8 * len(functions)), 8 * len(functions))
+            self._lazy.append(_Segment(start, functions, instance))
+
+    def check_range(self, start: int, count: int) -> None:
+        """Trap unless `count` elements from `start` exist."""
+        if start + count > self.definition.elements:
+            raise Trap(TrapCode.TABLE_OUT_OF_BOUNDS)
+
+    def fill_raw(self, start: int, element: int, count: int) -> None:
+        """Set elements to one stored value."""
+        self.check_range(start, count)
+        if count:
+            ffi.buffer(self._elements + start, 8 * count)[:] = element.to_bytes(8, "little") * count
+
+    def put_raw(self, start: int, elements: list[int]) -> None:
+        """Set elements to stored values."""
+        self.check_range(start, len(elements))
+        self._elements[start : start + len(elements)] = elements
+
+    def copy_from(self, to: int, source: Table, start: int, count: int) -> None:
+        """`table.copy`."""
+        source.check_range(start, count)
+        self.check_range(to, count)
+        if self.functions and source._lazy:
+            for index in range(start, start + count):
+                source.element_raw(index)
+        if count:
+            ffi.memmove(self._elements + to, source._elements + start, 8 * count)
+            if self.functions and self._lazy and 0 in self._elements[to : to + count]:
+                # Elements of the source that were never set are null there, and must not be looked up here.
+                for index in range(to, to + count):
+                    self._elements[index] = self._elements[index] or 1
+
+    def grow_or_fail(self, delta: int, element: int) -> int:
+        """As the instruction does: the old size, or -1."""
+        before = self.size
+        new = before + delta
+        type_ = self._type
+        most = type_.max if type_.max is not None else (1 << (64 if type_.is64 else 32)) - 1
+        if delta == 0:
+            return before
+        if new > most or not self.store.add_table_elements(delta):
+            return -1
+        try:
+            elements = ffi.new("uint64_t[]", new + (new >> 2 if before else 0))
+        except (MemoryError, OverflowError):
+            self.store.table_elements -= delta
+            return -1
+        ffi.memmove(elements, self._elements, 8 * before)
+        self._elements = elements
+        self.definition.base = elements
+        self.definition.elements = new
+        if element:
+            self.fill_raw(before, element, delta)
+        return before
+
+    def reference_words(self) -> list[int]:
+        """All elements, for the collector; only for tables that hold no functions."""
+        return list(self._elements[0 : self.definition.elements])
+
+    def release(self) -> None:
+        """Free the elements."""
+        self._lazy.clear()
+        self._elements = None
+        self.definition = None
+
+
+def address_of(table: Table) -> int:
+    """Address of the definition."""
+    return native.address(table.definition)

@@ -1,0 +1,61 @@
+"""From program counters to frames: kept raw until somebody looks, because most traps are only caught."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from core_rt import native
+from core_rt.errors import Frame
+
+if TYPE_CHECKING:
+    from core_rt.store import Store
+
+_NOTED = 32
+"""Most frames that go into an exception's notes."""
+
+
+class Backtrace:
+    """Program counters of a guest's stack, innermost first. Calling it gives the frames."""
+
+    __slots__ = ("_frames", "_modules", "_pcs")
+
+    def __init__(self, store: Store, pcs: Sequence[int]) -> None:
+        self._pcs = pcs
+        self._modules = store.engine.code_owners()
+        self._frames: tuple[Frame, ...] | None = None
+
+    @classmethod
+    def of_trap(cls, store: Store, fiber: Any) -> Backtrace:
+        """Where a fiber trapped; the shim has collected the frames."""
+        return cls(store, native.frames(fiber))
+
+    @classmethod
+    def of_fiber(cls, store: Store, fiber: Any) -> Backtrace:
+        """Where a suspended fiber stands."""
+        return cls(store, native.backtrace(fiber))
+
+    def __call__(self) -> tuple[Frame, ...]:
+        if self._frames is None:
+            frames = (self._frame(pc, index > 0) for index, pc in enumerate(self._pcs))
+            self._frames = tuple(frame for frame in frames if frame is not None)
+        return self._frames
+
+    def _frame(self, pc: int, is_return_address: bool) -> Frame | None:
+        # A return address is the instruction after the call, which may belong to the next line or even function.
+        wanted = pc - 1 if is_return_address else pc
+        for module in self._modules:
+            found = module.compiled.lookup(wanted)
+            if found is not None:
+                function, offset = found
+                return Frame(module.name, function, module.decoded.func_name(function), offset)
+        return None
+
+    def annotate(self, error: BaseException) -> None:
+        """Add the frames to an exception that passes through them."""
+        frames = self()
+        if frames:
+            lines = [f"  {frame}" for frame in frames[:_NOTED]]
+            if len(frames) > _NOTED:
+                lines.append(f"  ... {len(frames) - _NOTED} more guest frames")
+            error.add_note("guest frames, innermost first:\n" + "\n".join(lines))
