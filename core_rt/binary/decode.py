@@ -1,0 +1,379 @@
+"""`decode_module`: bytes to a `DecodedModule`, one method per section.
+
+Everything but function bodies is checked here, as it is read: the binary format's order of sections is such that each
+section needs only those before it. A body is only delimited; `core_rt.validate` reads it. As in the reference
+interpreter a section is read up to its own idea of an end, which must then agree with the section's size.
+
+Raises `DecodeError` (malformed) or `ValidationError` (invalid), with the offset, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from core_rt.binary import limits
+from core_rt.binary.const import read_const
+from core_rt.binary.model import (
+    ConstExpr,
+    DataSegment,
+    DecodedModule,
+    ElementSegment,
+    Export,
+    ExternKind,
+    Import,
+    SegmentMode,
+)
+from core_rt.binary.reader import Reader, uleb
+from core_rt.binary.typeread import TypeReader, feature_error
+from core_rt.config import DEFAULT_FEATURES, Features
+from core_rt.errors import DecodeError, ValidationError
+from core_rt.types import FUNCREF, I32, I64, AbsHeap, RefType, matches_ref, rec_group
+
+__all__ = ["decode_module"]
+
+_MAGIC: Final = b"\x00asm"
+_VERSION: Final = b"\x01\x00\x00\x00"
+_EXPORT_KINDS: Final[tuple[ExternKind, ...]] = ("func", "table", "memory", "global", "tag")
+_SPACE_NAMES: Final = {"func": "function", "table": "table", "memory": "memory", "global": "global", "tag": "tag"}
+_REF_FUNC_OP: Final = 0xD2
+
+
+def decode_module(data: bytes | bytearray | memoryview, features: Features = DEFAULT_FEATURES) -> DecodedModule:
+    """Decode a core module in binary format and validate all of it but function bodies."""
+    return _Decoder(bytes(data), features).run()
+
+
+class _Decoder:
+    def __init__(self, data: bytes, features: Features) -> None:
+        self.features = features
+        self.reader = Reader(data)
+        self.module = DecodedModule(data, features)
+        self.types = TypeReader(self.reader, self.module.types, features)
+        self.declared_funcs: int | None = None
+
+    # ------------------------------------------------------------------------------------------------- the module
+
+    def run(self) -> DecodedModule:
+        reader, module = self.reader, self.module
+        data = reader.data
+        if len(data) > limits.MAX_MODULE_SIZE:
+            raise DecodeError(f"module too large: more than {limits.MAX_MODULE_SIZE} bytes", 0)
+        self._preamble(data)
+        last = 0
+        while reader.pos < reader.end:
+            start = reader.pos
+            id_ = reader.byte()
+            if id_ not in _SECTIONS and id_ != 0:
+                raise DecodeError("malformed section id", start)
+            if id_ != 0:
+                order, _ = _SECTIONS[id_]
+                if order <= last:
+                    raise DecodeError("unexpected content after last section", start)
+                last = order
+            size = reader.length()
+            begin = reader.pos
+            if id_ == 0:
+                self._custom(begin + size)
+            else:
+                _SECTIONS[id_][1](self)
+            if reader.pos != begin + size:
+                raise DecodeError("section size mismatch", begin)
+        self._check_counts(module)
+        return module
+
+    @staticmethod
+    def _preamble(data: bytes) -> None:
+        if len(data) < 4 and _MAGIC.startswith(data):
+            raise DecodeError("unexpected end", len(data))
+        if data[:4] != _MAGIC:
+            raise DecodeError("magic header not detected", 0)
+        if len(data) < 8 and _VERSION.startswith(data[4:8]):
+            raise DecodeError("unexpected end", len(data))
+        if data[4:8] != _VERSION:
+            hint = ": this is a component, not a core module" if data[6:8] == b"\x01\x00" else ""
+            raise DecodeError(f"unknown binary version{hint}", 4)
+
+    def _check_counts(self, module: DecodedModule) -> None:
+        end = self.reader.end
+        if len(module.bodies) != len(module.funcs) - module.num_imported_funcs:
+            raise DecodeError("function and code section have inconsistent lengths", end)
+        if module.data_count is not None and module.data_count != len(module.data_segments):
+            raise DecodeError("data count and data section have inconsistent lengths", end)
+
+    def _count(self, what: str, limit: int, present: int = 0) -> int:
+        offset = self.reader.pos
+        count = self.reader.length()
+        limits.check_limit(what, present + count, limit, offset)
+        return count
+
+    # ------------------------------------------------------------------------------------------------- sections
+
+    def _custom(self, end: int) -> None:
+        reader = self.reader
+        name = reader.name()
+        if reader.pos > end:
+            raise DecodeError("unexpected end", end)
+        self.module.customs.append((name, reader.pos, end))
+        reader.pos = end
+
+    def _type_section(self) -> None:
+        types = self.module.types
+        for _ in range(self._count("types", limits.MAX_TYPES)):
+            offset = self.reader.pos
+            specs = self.types.group()
+            limits.check_limit("types", len(types) + len(specs), limits.MAX_TYPES, offset)
+            try:
+                types.extend(rec_group(specs))
+            except ValidationError as error:
+                raise ValidationError(error.message, offset) from None
+        # From here on no index is one of a group being read.
+        self.types.group_size = 0
+
+    def _import_section(self) -> None:
+        reader, module, types = self.reader, self.module, self.types
+        for _ in range(self._count("imports", limits.MAX_IMPORTS)):
+            offset = reader.pos
+            name, field = reader.name(), reader.name()
+            kind = reader.byte()
+            type_: Any
+            if kind == 0:
+                type_ = types.func_index()
+                module.funcs.append(type_)
+            elif kind == 1:
+                type_ = types.table()
+                module.tables.append(type_)
+            elif kind == 2:
+                type_ = types.memory()
+                module.memories.append(type_)
+            elif kind == 3:
+                type_ = types.global_()
+                if type_.mutable and not self.features.mutable_global:
+                    raise feature_error("mutable globals cannot be imported", "it", "mutable_global", offset)
+                module.globals.append(type_)
+            elif kind == 4 and self.features.exceptions:
+                type_ = types.tag()
+                module.tags.append(type_)
+            else:
+                raise DecodeError("malformed import kind", reader.pos - 1)
+            module.imports.append(Import(name, field, type_, offset))
+        module.num_imported_funcs = len(module.funcs)
+        module.num_imported_tables = len(module.tables)
+        module.num_imported_memories = len(module.memories)
+        module.num_imported_globals = len(module.globals)
+        module.num_imported_tags = len(module.tags)
+        self._check_single(reader.pos)
+
+    def _check_single(self, offset: int) -> None:
+        module = self.module
+        limits.check_limit("tables", len(module.tables), limits.MAX_TABLES, offset)
+        limits.check_limit("memories", len(module.memories), limits.MAX_MEMORIES, offset)
+        if len(module.memories) > 1 and not self.features.multi_memory:
+            raise ValidationError("multiple memories: a second one needs Config(multi_memory=True)", offset)
+        if len(module.tables) > 1 and not self.features.reference_types:
+            raise ValidationError("multiple tables: a second one needs Config(reference_types=True)", offset)
+
+    def _function_section(self) -> None:
+        module = self.module
+        for _ in range(self._count("functions", limits.MAX_FUNCS, len(module.funcs))):
+            module.funcs.append(self.types.func_index())
+
+    def _table_section(self) -> None:
+        reader, module = self.reader, self.module
+        for _ in range(self._count("tables", limits.MAX_TABLES, len(module.tables))):
+            offset = reader.pos
+            init: ConstExpr | None = None
+            if reader.peek() == 0x40:
+                if not self.features.function_references:
+                    raise feature_error("malformed table", "an initial value", "function_references", offset)
+                reader.pos += 1
+                if reader.byte() != 0:
+                    raise DecodeError("zero byte expected", reader.pos - 1)
+                table = self.types.table()
+                init = read_const(module, self.types, table.element)
+            else:
+                table = self.types.table()
+                if not table.element.nullable:
+                    raise ValidationError(f"type mismatch: {table.element} has no default value", offset)
+            module.tables.append(table)
+            module.table_inits.append(init)
+        self._check_single(reader.pos)
+
+    def _memory_section(self) -> None:
+        for _ in range(self._count("memories", limits.MAX_MEMORIES, len(self.module.memories))):
+            self.module.memories.append(self.types.memory())
+        self._check_single(self.reader.pos)
+
+    def _tag_section(self) -> None:
+        for _ in range(self._count("tags", limits.MAX_TAGS, len(self.module.tags))):
+            self.module.tags.append(self.types.tag())
+
+    def _global_section(self) -> None:
+        module = self.module
+        for _ in range(self._count("globals", limits.MAX_GLOBALS, len(module.globals))):
+            type_ = self.types.global_()
+            module.global_inits.append(read_const(module, self.types, type_.content))
+            module.globals.append(type_)
+
+    def _export_section(self) -> None:
+        reader, module = self.reader, self.module
+        seen: set[str] = set()
+        for _ in range(self._count("exports", limits.MAX_EXPORTS)):
+            offset = reader.pos
+            name = reader.name()
+            code = reader.byte()
+            if code >= len(_EXPORT_KINDS) or (code == 4 and not self.features.exceptions):
+                raise DecodeError("malformed export kind", reader.pos - 1)
+            kind = _EXPORT_KINDS[code]
+            at = reader.pos
+            index = reader.u32()
+            try:
+                type_ = module.extern_type(kind, index)
+            except IndexError:
+                raise ValidationError(f"unknown {_SPACE_NAMES[kind]} {index}", at) from None
+            if name in seen:
+                raise ValidationError(f'duplicate export name "{name}"', offset)
+            seen.add(name)
+            if kind == "func":
+                module.func_refs.add(index)
+            elif kind == "global" and not self.features.mutable_global and type_.mutable:  # type: ignore[union-attr]
+                raise feature_error("mutable globals cannot be exported", "it", "mutable_global", offset)
+            module.exports.append(Export(name, kind, index, offset))
+
+    def _start_section(self) -> None:
+        module = self.module
+        offset = self.reader.pos
+        index = self.reader.u32()
+        if index >= len(module.funcs):
+            raise ValidationError(f"unknown function {index}", offset)
+        func = module.funcs[index].func
+        if func.params or func.results:
+            raise ValidationError("start function must not have parameters or results", offset)
+        module.start = index
+
+    # ------------------------------------------------------------------------------------------------- segments
+
+    def _element_section(self) -> None:
+        module = self.module
+        count = self._count("element segments", limits.MAX_ELEMENT_SEGMENTS)
+        for _ in range(count):
+            module.elements.append(self._element())
+
+    def _element(self) -> ElementSegment:
+        """Flag bit 0: not active; bit 1: explicit table, or declarative; bit 2: expressions instead of indices."""
+        reader, module = self.reader, self.module
+        start = reader.pos
+        flags = reader.u32()
+        if flags > 7:
+            raise DecodeError("malformed elements segment kind", start)
+        if flags & 1 and not (self.features.bulk_memory or self.features.reference_types):
+            raise feature_error("malformed elements segment kind", "a passive segment", "bulk_memory", start)
+        mode: SegmentMode = "active"
+        table = 0
+        offset: ConstExpr | None = None
+        if flags & 1:
+            mode = "declarative" if flags & 2 else "passive"
+        else:
+            at = reader.pos
+            table = reader.u32() if flags & 2 else 0
+            if table >= len(module.tables):
+                raise ValidationError(f"unknown table {table}", at)
+            offset = read_const(module, self.types, I64 if module.tables[table].is64 else I32)
+        type_ = FUNCREF if flags & 4 else RefType(False, AbsHeap.FUNC)
+        if flags & 3 and flags & 4:
+            type_ = self.types.element()
+        elif flags & 3 and reader.byte() != 0:
+            raise DecodeError("malformed element kind", reader.pos - 1)
+        indices: tuple[int, ...] | None = None
+        inits: list[ConstExpr] | None = None
+        count = self._count("elements of a segment", limits.MAX_ELEMENT_LENGTH)
+        if flags & 4:
+            inits = [read_const(module, self.types, type_) for _ in range(count)]
+            if all(len(init) == 1 and init[0][0] == _REF_FUNC_OP for init in inits):
+                indices, inits = tuple([init[0][1] for init in inits]), None
+        else:
+            indices = self._func_indices(count)
+        if mode == "active" and not matches_ref(type_, module.tables[table].element):
+            raise ValidationError(
+                f"type mismatch: elements of type {type_} in a table of {module.tables[table].element}", start
+            )
+        return ElementSegment(mode, type_, table, offset, indices, inits)
+
+    def _func_indices(self, count: int) -> tuple[int, ...]:
+        reader, module = self.reader, self.module
+        start = reader.pos
+        read = reader.u32
+        indices = tuple([read() for _ in range(count)])
+        if indices and max(indices) >= len(module.funcs):
+            raise ValidationError(f"unknown function {max(indices)}", start)
+        module.func_refs.update(indices)
+        return indices
+
+    def _data_count_section(self) -> None:
+        if not self.features.bulk_memory:
+            raise feature_error("malformed section id", "a data count section", "bulk_memory", self.reader.pos)
+        self.module.data_count = self.reader.u32()
+
+    def _code_section(self) -> None:
+        reader = self.reader
+        data = reader.data
+        end = reader.end
+        bodies = self.module.bodies
+        count = self._count("functions", limits.MAX_FUNCS)
+        pos = reader.pos
+        try:
+            for _ in range(count):
+                start = pos
+                size = data[pos]
+                pos += 1
+                if size >= 0x80:
+                    size, pos = uleb(data, pos - 1, 32)
+                if size > end - pos:
+                    raise DecodeError("length out of bounds", start)
+                if size > limits.MAX_BODY_SIZE:
+                    raise DecodeError(f"function body too large: more than {limits.MAX_BODY_SIZE} bytes", start)
+                bodies.append((pos, pos + size))
+                pos += size
+        except IndexError:
+            raise reader.ended() from None
+        reader.pos = pos
+
+    def _data_section(self) -> None:
+        reader, module = self.reader, self.module
+        for _ in range(self._count("data segments", limits.MAX_DATA_SEGMENTS)):
+            start = reader.pos
+            flags = reader.u32()
+            if flags > 2:
+                raise DecodeError("malformed data segment kind", start)
+            if flags and not self.features.bulk_memory:
+                raise feature_error("malformed data segment kind", f"{flags}", "bulk_memory", start)
+            mode: SegmentMode = "passive" if flags == 1 else "active"
+            memory = 0
+            offset: ConstExpr | None = None
+            if mode == "active":
+                at = reader.pos
+                memory = reader.u32() if flags == 2 else 0
+                if memory >= len(module.memories):
+                    raise ValidationError(f"unknown memory {memory}", at)
+                offset = read_const(module, self.types, I64 if module.memories[memory].is64 else I32)
+            size = reader.length()
+            module.data_segments.append(DataSegment(mode, memory, offset, reader.pos, reader.pos + size))
+            reader.pos += size
+
+
+# Section id → place in the order, what reads it.
+_SECTIONS: Final[dict[int, tuple[int, Callable[[_Decoder], None]]]] = {
+    1: (1, _Decoder._type_section),
+    2: (2, _Decoder._import_section),
+    3: (3, _Decoder._function_section),
+    4: (4, _Decoder._table_section),
+    5: (5, _Decoder._memory_section),
+    13: (6, _Decoder._tag_section),
+    6: (7, _Decoder._global_section),
+    7: (8, _Decoder._export_section),
+    8: (9, _Decoder._start_section),
+    9: (10, _Decoder._element_section),
+    12: (11, _Decoder._data_count_section),
+    10: (12, _Decoder._code_section),
+    11: (13, _Decoder._data_section),
+}
