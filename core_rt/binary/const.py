@@ -36,7 +36,7 @@ from core_rt.types import (
 __all__ = ["read_const"]
 
 _END: Final = 0x0B
-_LETTER: Final = {"i": I32, "I": I64, "f": F32, "F": F64, "v": V128}
+_LETTER: Final[dict[str, ValType]] = {"i": I32, "I": I64, "f": F32, "F": F64, "v": V128}
 
 
 def _typecount(reader: Reader, types: TypeReader) -> tuple[int, int]:

@@ -60,6 +60,7 @@ class _Decoder:
         if len(data) > limits.MAX_MODULE_SIZE:
             raise DecodeError(f"module too large: more than {limits.MAX_MODULE_SIZE} bytes", 0)
         self._preamble(data)
+        reader.pos = len(_MAGIC) + len(_VERSION)
         last = 0
         while reader.pos < reader.end:
             start = reader.pos

@@ -1,4 +1,4 @@
-"""Implementation limits (core spec, "Appendix", "Implementation Limitations"), mostly those of the JavaScript embedding.
+"""Implementation limits (core spec, "Appendix", "Implementation Limitations"), mostly those of the JS embedding.
 
 A module beyond one is refused with a `DecodeError` that names the limit.
 """
