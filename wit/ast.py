@@ -34,17 +34,12 @@ __all__ = [
 ]
 
 
-def _span() -> Span:
-    span: Span = attrs.field(eq=False, repr=False)
-    return span
-
-
 @attrs.frozen
 class Ident:
     """A label. `escaped` tells `%stream` from `stream`."""
 
     name: str
-    span: Span = _span()
+    span: Span = attrs.field(eq=False, repr=False)
     escaped: bool = attrs.field(default=False, eq=False)
 
 
@@ -55,7 +50,7 @@ class PackageName:
     namespace: str
     name: str
     version: str | None
-    span: Span = _span()
+    span: Span = attrs.field(eq=False, repr=False)
 
     @property
     def id(self) -> str:
@@ -69,7 +64,7 @@ class UsePath:
 
     package: PackageName | None
     name: Ident
-    span: Span = _span()
+    span: Span = attrs.field(eq=False, repr=False)
 
     def __str__(self) -> str:
         if self.package is None:
@@ -98,7 +93,7 @@ class Type:
     """
 
     kind: str
-    span: Span = _span()
+    span: Span = attrs.field(eq=False, repr=False)
     args: tuple[Type | None, ...] = ()
     name: Ident | None = None
     length: int | None = None
@@ -119,7 +114,7 @@ class Func:
     params: tuple[tuple[Ident, Type], ...]
     result: Type | None
     is_async: bool
-    span: Span = _span()
+    span: Span = attrs.field(eq=False, repr=False)
 
 
 @attrs.frozen
@@ -176,7 +171,7 @@ class Interface:
     items: tuple[InterfaceItem, ...]
     attributes: Attributes
     docs: str | None
-    span: Span = _span()
+    span: Span = attrs.field(eq=False, repr=False)
 
 
 @attrs.frozen
@@ -188,7 +183,7 @@ class Extern:
     what: Func | Interface | UsePath
     attributes: Attributes
     docs: str | None
-    span: Span = _span()
+    span: Span = attrs.field(eq=False, repr=False)
 
 
 @attrs.frozen

@@ -15,7 +15,7 @@ only inside `OwnType` or `BorrowType`, as in the component model. Interfaces and
 
     >>> errno = TypeDef("errno", Enum((EnumCase("again"), EnumCase("closed"))))
     >>> io = Interface("io", types={"errno": errno})
-    >>> io.add_function(Function("flush", (), ResultType(None, errno)))
+    >>> flush = io.add_function(Function("flush", (), ResultType(None, errno)))
     >>> package = Package("local", "demo", None)
     >>> package.add(io)
     >>> io.id
@@ -25,13 +25,13 @@ only inside `OwnType` or `BorrowType`, as in the component model. Interfaces and
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from collections.abc import Iterator
+from typing import Any, TypeAlias, TypeVar
 
 import attrs
 
 from wit.errors import Span, WitError, near_name
-from wit.names import InterfaceId, is_interface_name, parse_interface_id
+from wit.names import is_interface_name, parse_interface_id
 
 __all__ = [
     "UNGATED",
@@ -72,6 +72,9 @@ __all__ = [
     "type_text",
     "typedefs_of",
 ]
+
+
+M = TypeVar("M")
 
 
 # ---- Types in value positions --------------------------------------------------------------------------------------
@@ -247,7 +250,7 @@ class Gate:
 UNGATED = Gate()
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class TypeDef:
     """A named type: a definition, an alias (`type a = b`), or a type brought in by `use`.
 
@@ -260,15 +263,17 @@ class TypeDef:
     docs: str | None = None
     gate: Gate = UNGATED
     external_id: str | None = None
-    owner: Interface | World | None = attrs.field(default=None, repr=False)
-    span: Span | None = attrs.field(default=None, repr=False)
+    owner: Interface | World | None = None
+    span: Span | None = None
+
+    def __repr__(self) -> str:
+        return f"<TypeDef {self.id}>"
 
     @property
     def used_from(self) -> Interface | None:
         """The interface that a used type comes from; None for a definition or alias."""
         if isinstance(self.kind, TypeDef) and self.kind.owner is not self.owner:
-            assert isinstance(self.kind.owner, Interface)
-            return self.kind.owner
+            return self.kind.owner if isinstance(self.kind.owner, Interface) else None
         return None
 
     @property
@@ -330,7 +335,7 @@ class Function:
     result: Type | None = None
     is_async: bool = False
     kind: str = ""
-    resource: TypeDef | None = attrs.field(default=None, repr=lambda r: repr(r and r.name))
+    resource: TypeDef | None = None
     docs: str | None = None
     gate: Gate = UNGATED
     external_id: str | None = None
@@ -346,7 +351,7 @@ class Function:
         return f"[{self.kind}]{self.resource.name}.{self.name}"
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Interface:
     """An interface; an inline one of a world has no name.
 
@@ -359,12 +364,15 @@ class Interface:
     functions: dict[str, Function] = attrs.Factory(dict)
     docs: str | None = None
     gate: Gate = UNGATED
-    package: Package | None = attrs.field(default=None, repr=False)
-    span: Span | None = attrs.field(default=None, repr=False)
+    package: Package | None = None
+    span: Span | None = None
 
     def __attrs_post_init__(self) -> None:
         for typedef in self.types.values():
             typedef.owner = self
+
+    def __repr__(self) -> str:
+        return f"<Interface {self.id}>"
 
     def add_type(self, typedef: TypeDef) -> TypeDef:
         """Add a type and become its owner."""
@@ -406,7 +414,7 @@ class InterfaceItem:
 WorldItem: TypeAlias = Function | InterfaceItem | TypeDef
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class World:
     """A world, elaborated: includes are merged, and what its items use is among the imports, before them.
 
@@ -418,12 +426,15 @@ class World:
     exports: dict[str, WorldItem] = attrs.Factory(dict)
     docs: str | None = None
     gate: Gate = UNGATED
-    package: Package | None = attrs.field(default=None, repr=False)
-    span: Span | None = attrs.field(default=None, repr=False)
+    package: Package | None = None
+    span: Span | None = None
 
     def __attrs_post_init__(self) -> None:
         for typedef in self.types.values():
             typedef.owner = self
+
+    def __repr__(self) -> str:
+        return f"<World {self.id}>"
 
     @property
     def id(self) -> str:
@@ -461,7 +472,7 @@ def _item_name(item: WorldItem) -> str:
     return item.name if isinstance(item, TypeDef) else item.interface.id
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Package:
     """A package: its interfaces and worlds by name. `version` is a semantic version or None.
 
@@ -476,8 +487,13 @@ class Package:
     docs: str | None = None
 
     def __attrs_post_init__(self) -> None:
-        for item in (*self.interfaces.values(), *self.worlds.values()):
-            item.package = self
+        for interface in self.interfaces.values():
+            interface.package = self
+        for world in self.worlds.values():
+            world.package = self
+
+    def __repr__(self) -> str:
+        return f"<Package {self.id}>"
 
     def add(self, item: Interface | World) -> None:
         """Add a named interface or a world and become its package."""
@@ -504,7 +520,7 @@ class Package:
         return f"{self.namespace}:{self.name}/{name}" + ("" if self.version is None else f"@{self.version}")
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Resolve:
     """Packages that refer to each other: dependencies first, `root` (the one that was asked for) among them.
 
@@ -523,9 +539,13 @@ class Resolve:
     def __hash__(self) -> int:
         return hash(self.root.id)
 
+    def __repr__(self) -> str:
+        return f"<Resolve {self.root.id} of {len(self.packages)}>"
+
     def interface(self, name: str) -> Interface:
         """An interface of the root package by name, or of any package by id. Raises `WitError` if there is none."""
-        return self._member(name, "interface", lambda package: package.interfaces)
+        package, label = self._locate(name)
+        return _pick(package.interfaces, label, "interface", package)
 
     def world(self, name: str | None = None) -> World:
         """Select a world (WIT.md, "Specifying a World").
@@ -534,7 +554,8 @@ class Resolve:
         `WitError` if there is none, or if None and there are several.
         """
         if name is not None:
-            return self._member(name, "world", lambda package: package.worlds)
+            package, label = self._locate(name)
+            return _pick(package.worlds, label, "world", package)
         worlds = self.root.worlds
         if len(worlds) == 1:
             return next(iter(worlds.values()))
@@ -542,19 +563,20 @@ class Resolve:
             raise WitError(f"package `{self.root.id}` has no world")
         raise WitError(f"package `{self.root.id}` has several worlds, name one of: {', '.join(worlds)}")
 
-    def _member(self, name: str, what: str, table: Callable[[Package], dict[str, Any]]) -> Any:
+    def _locate(self, name: str) -> tuple[Package, str]:
         if not is_interface_name(name):
-            package, label = self.root, name
-        else:
-            wanted: InterfaceId = parse_interface_id(name)
-            found = self.packages.get(wanted.package_id)
-            if found is None:
-                raise WitError(f"no package `{wanted.package_id}`", help=near_name(wanted.package_id, self.packages))
-            package, label = found, wanted.interface
-        items = table(package)
-        if label not in items:
-            raise WitError(f"no {what} `{label}` in package `{package.id}`", help=near_name(label, items))
-        return items[label]
+            return self.root, name
+        wanted = parse_interface_id(name)
+        found = self.packages.get(wanted.package_id)
+        if found is None:
+            raise WitError(f"no package `{wanted.package_id}`", help=near_name(wanted.package_id, self.packages))
+        return found, wanted.interface
+
+
+def _pick(table: dict[str, M], label: str, what: str, package: Package) -> M:
+    if label not in table:
+        raise WitError(f"no {what} `{label}` in package `{package.id}`", help=near_name(label, table))
+    return table[label]
 
 
 # ---- Walking -------------------------------------------------------------------------------------------------------

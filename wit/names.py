@@ -117,7 +117,9 @@ def parse_plain_name(name: str) -> PlainName:
                 return PlainName(kind, first, second)
         elif second is None:
             return PlainName(kind, first if kind else None, first)
-    raise WitError(f"`{name}` is not in kebab case" if not name.startswith("[") else f"`{name}` is not a valid plain name")
+    raise WitError(
+        f"`{name}` is not in kebab case" if not name.startswith("[") else f"`{name}` is not a valid plain name"
+    )
 
 
 class InterfaceId(NamedTuple):
@@ -137,7 +139,9 @@ class InterfaceId(NamedTuple):
         return f"{self.namespace}:{self.package}" + ("" if self.version is None else f"@{self.version}")
 
     def __str__(self) -> str:
-        return f"{self.namespace}:{self.package}/{self.interface}" + ("" if self.version is None else f"@{self.version}")
+        return f"{self.namespace}:{self.package}/{self.interface}" + (
+            "" if self.version is None else f"@{self.version}"
+        )
 
 
 @functools.lru_cache(maxsize=1024)

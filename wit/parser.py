@@ -27,7 +27,9 @@ _MAP_KEYS = _PRIMITIVES - {"f32", "f64"}
 # Types with arguments: how many at least and at most. `list` and `result` have forms of their own.
 _ARGUMENTS = {"option": (1, 1), "tuple": (1, None), "map": (2, 2), "stream": (0, 1), "future": (0, 1)}
 _FIELD_KINDS = {"record": True, "variant": None, "enum": False, "flags": False}  # whether its fields have types
-_ESCAPE = re.compile(r"\\(?:u\{(?P<code>[0-9A-Fa-f]+(?:_[0-9A-Fa-f]+)*)\}|(?P<byte>[0-9A-Fa-f]{2})|(?P<letter>[tnr\"'\\]))")
+_ESCAPE = re.compile(
+    r"\\(?:u\{(?P<code>[0-9A-Fa-f]+(?:_[0-9A-Fa-f]+)*)\}|(?P<byte>[0-9A-Fa-f]{2})|(?P<letter>[tnr\"'\\]))"
+)
 _LETTERS = {"t": b"\t", "n": b"\n", "r": b"\r", '"': b'"', "'": b"'", "\\": b"\\"}
 
 
@@ -536,9 +538,10 @@ class _Parser:
         self.advance()
         if not self.eat("<"):
             return ast.Type("result", start, (None, None))
+        ok: ast.Type | None = None
         if self.eat("_"):
             self.expect(",")
-            ok, error = None, self.type()
+            error: ast.Type | None = self.type()
         else:
             ok = self.type()
             error = self.type() if self.eat(",") else None
