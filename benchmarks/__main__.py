@@ -1,0 +1,88 @@
+"""`python -m benchmarks [--only TEXT] [--json] [--must]`: a table of ratios against wasmtime-py."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+
+from .rows import Missing, Result, means, rows
+
+_UNITS = ((1.0, "s "), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
+
+
+def _figure(value: float, unit: str) -> str:
+    match unit:
+        case "s":
+            scale, name = next((pair for pair in _UNITS if value >= pair[0]), _UNITS[-1])
+            return f"{value / scale:.2f} {name}"
+        case "bytes":
+            return f"{value / (1 << 20):.1f} MiB"
+    return ""
+
+
+def _line(result: Result) -> str:
+    row = result.row
+    wanted = f"x{row.target:g}" if row.target is not None else ""
+    if row.limit is not None:
+        wanted += f" <{_figure(row.limit, row.unit)}"
+    mark = {True: "ok", False: "SHORT", None: ""}[result.reached]
+    ours, theirs = _figure(result.ours, row.unit), _figure(result.theirs, row.unit)
+    return f"{row.topic + ': ' + row.name:68.68s} {ours:>11s} {theirs:>11s} {result.ratio:>9.2f} {wanted:>10s} {mark}"
+
+
+def _record(result: Result) -> dict[str, object]:
+    row = result.row
+    return {
+        "topic": row.topic,
+        "name": row.name,
+        "unit": row.unit,
+        "ours": result.ours,
+        "theirs": result.theirs,
+        "ratio": result.ratio,
+        "target": row.target,
+        "limit": row.limit,
+        "reached": result.reached,
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", default="", help="rows in whose topic or name this occurs")
+    parser.add_argument("--json", action="store_true", help="one JSON document on standard output instead of a table")
+    parser.add_argument("--must", action="store_true", help="exit with 1 when a target is missed")
+    options = parser.parse_args()
+    table = not options.json
+    if table:
+        print(f"{'row':68s} {'ours':>11s} {'wasmtime-py':>11s} {'ratio':>9s} {'target':>10s}", flush=True)
+    results: list[Result] = []
+    skipped: dict[str, str] = {}
+    for row in rows(options.only):
+        try:
+            result = row.measure()
+        except (Missing, ImportError) as error:
+            skipped[f"{row.topic}: {row.name}"] = str(error)
+            continue
+        results.append(result)
+        if table:
+            print(_line(result), flush=True)
+    derived = means(results)
+    results += derived
+    short = [result for result in results if result.reached is False]
+    if table:
+        for result in derived:
+            print(_line(result))
+        for name, reason in skipped.items():
+            print(f"skipped {name}: {reason}")
+        judged = sum(result.reached is not None for result in results)
+        print(f"{judged - len(short)} of {judged} rows at or over their target")
+    else:
+        machine = {"machine": platform.machine(), "python": platform.python_version()}
+        json.dump({**machine, "rows": list(map(_record, results)), "skipped": skipped}, sys.stdout, indent=1)
+        print()
+    return int(options.must and bool(short))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
