@@ -1,0 +1,64 @@
+"""The C shim's typed face: fibers, traps, memory, machine code, the ticker.
+
+Other packages import from here only. `shim.h` opens with the theory of operation.
+"""
+
+from core_rt.native.code import CodeArena, register_code, unregister_code
+from core_rt.native.fiber import (
+    FiberStacks,
+    abandon,
+    backtrace,
+    call,
+    frames,
+    is_parked,
+    park,
+    resume,
+    resume_running,
+    running,
+    thread_token,
+)
+from core_rt.native.lib import CData, Shim, address, ffi, lib, pointer
+from core_rt.native.memory import Image, Reservation, set_pool_limits, statistics
+from core_rt.native.store import StoreContext, new_block
+from core_rt.native.stubs import Stubs
+from core_rt.native.ticker import start_ticker, stop_ticker, ticker_period
+
+__all__ = [
+    "CData",
+    "CodeArena",
+    "FiberStacks",
+    "Image",
+    "Reservation",
+    "Shim",
+    "StoreContext",
+    "Stubs",
+    "abandon",
+    "address",
+    "backtrace",
+    "builtin_array_address",
+    "call",
+    "ffi",
+    "frames",
+    "host_call_address",
+    "is_parked",
+    "lib",
+    "new_block",
+    "park",
+    "pointer",
+    "register_code",
+    "resume",
+    "resume_running",
+    "running",
+    "set_pool_limits",
+    "start_ticker",
+    "statistics",
+    "stop_ticker",
+    "thread_token",
+    "ticker_period",
+    "unregister_code",
+]
+
+host_call_address: int = address(lib.vm_host_call_address())
+"""Where compiled code calls `host_call(VMHostFuncContext *, ValRaw *)`."""
+builtin_array_address: int = address(lib.vm_builtin_array())
+"""The array of builtins, in the order of `core_rt.vm.structs.BUILTINS`."""

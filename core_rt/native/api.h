@@ -1,0 +1,91 @@
+/* What Python may call. cffi reads this file as it is, so: declarations only, no directives of the preprocessor.
+ *
+ * Functions that return int give a STATUS_* (0 is good) or -1 for a call that is against the rules; those that can run out of
+ * memory or file descriptors give NULL or -1 with errno set. */
+
+/* calls (fiber.c) */
+int vm_call(VMCallSite *site);
+int vm_resume(VMFiber *fiber);
+int vm_resume_running(VMStoreContext *store);
+int vm_park(VMFiber *fiber);
+int vm_abandon(VMFiber *fiber);
+VMFiber *vm_running(VMStoreContext *store);
+int vm_is_parked(VMFiber *fiber);
+uint64_t vm_thread_token(void);
+VMFiber *vm_fiber_new(VMStoreContext *store, uint64_t stack_size);
+int vm_fiber_free(VMFiber *fiber);
+void vm_fiber_pool_limit(uint64_t mappings, uint64_t resident);
+
+/* traps (trap.c) */
+void vm_backtrace(VMFiber *fiber);
+void vm_signals_ensure(void);
+
+/* stores (store.c) */
+VMStoreContext *vm_store_new(void);
+int vm_store_free(VMStoreContext *store);
+void vm_interrupt(VMStoreContext *store);
+void *vm_alloc(size_t size);
+void vm_free(void *block);
+
+/* ticker (ticker.c): microseconds between ticks, 0 for none */
+void vm_ticker_period(uint64_t microseconds);
+uint64_t vm_ticker_get_period(void);
+
+/* services for compiled code (builtins.c) */
+void *vm_builtin_array(void);
+void *vm_host_call_address(void);
+
+/* stubs (stubs.c): stub i stands at `first + i * stride` */
+typedef struct VMStubs {
+  uint8_t *block;
+  uint64_t size;
+  uint8_t *first;
+  uint64_t stride;
+  uint64_t count;
+} VMStubs;
+VMStubs *vm_stubs_new(uint64_t count);
+void vm_stubs_free(VMStubs *stubs);
+
+/* linear memories (memory.c); `accessible` bytes from `base` on can be read and written */
+typedef struct VMReservation {
+  uint8_t *base;
+  uint64_t size;
+  uint64_t accessible;
+  uint64_t range;
+  struct VMReservation *next;
+} VMReservation;
+VMReservation *vm_reserve(uint64_t size);
+int vm_commit(VMReservation *reservation, uint64_t length);
+int vm_decommit(VMReservation *reservation, uint64_t keep);
+void vm_release(VMReservation *reservation);
+void vm_reservation_pool_limit(uint64_t count);
+int vm_image_new(const uint8_t *data, uint64_t length);
+int vm_image_map(VMReservation *reservation, int image, uint64_t length);
+void vm_image_free(int image);
+
+/* machine code (code.c): written through `rw`, run through `rx` */
+typedef struct VMCodeArena {
+  uint8_t *rw;
+  uint8_t *rx;
+  uint64_t size;
+  uint64_t range;
+} VMCodeArena;
+VMCodeArena *vm_code_arena_new(uint64_t size);
+void vm_code_arena_free(VMCodeArena *arena);
+void vm_code_flush(void *address, uint64_t length);
+int64_t vm_code_register(void *address, uint64_t length);
+void vm_code_unregister(int64_t range);
+
+typedef struct VMStatistics {
+  uint64_t stores;
+  uint64_t fibers;
+  uint64_t fiber_mappings_pooled;
+  uint64_t reservations;
+  uint64_t reservations_pooled;
+  uint64_t images;
+  uint64_t code_arenas;
+  uint64_t stubs;
+  uint64_t traps;
+  uint64_t ticks;
+} VMStatistics;
+void vm_statistics(VMStatistics *out);

@@ -1,0 +1,112 @@
+"""Entering and leaving guests, and the stacks they run on.
+
+`call`, `resume` and `resume_running` are the C functions themselves, for hot paths. They return a `STATUS_*` of
+`core_rt.vm.structs`, or -1 when the fiber is not one that may be resumed (our own fault).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from core_rt.errors import StoreError
+from core_rt.native.lib import CData, bug, exhausted, ffi, lib
+
+if TYPE_CHECKING:
+    from core_rt.native.store import StoreContext
+
+__all__ = [
+    "FiberStacks",
+    "abandon",
+    "backtrace",
+    "call",
+    "frames",
+    "is_parked",
+    "park",
+    "resume",
+    "resume_running",
+    "running",
+    "thread_token",
+]
+
+call: Final[Callable[[CData], int]] = lib.vm_call
+"""`call(VMCallSite *)`: enter a guest on an idle fiber of the site's store."""
+resume: Final[Callable[[CData], int]] = lib.vm_resume
+"""`resume(VMFiber *)`: continue a fiber that was left; a parked one is attached again, by whatever thread calls."""
+resume_running: Final[Callable[[CData], int]] = lib.vm_resume_running
+"""`resume_running(VMStoreContext *)`: continue the fiber that was left last."""
+running: Final[Callable[[CData], CData]] = lib.vm_running
+"""`running(VMStoreContext *)`: the innermost attached fiber as `VMFiber *`, null when there is none."""
+thread_token: Final[Callable[[], int]] = lib.vm_thread_token
+"""What `VMStoreContext.owner` holds while the calling thread is inside."""
+
+
+def park(fiber: CData) -> None:
+    """Detach the innermost fiber of its store, which then is free for other calls; `resume` attaches it again."""
+    _check(lib.vm_park(fiber), "park")
+
+
+def abandon(fiber: CData) -> None:
+    """Drop what is suspended on a fiber (the innermost one of its store, or a parked one); the fiber is idle again."""
+    _check(lib.vm_abandon(fiber), "abandon")
+
+
+def is_parked(fiber: CData) -> bool:
+    """Whether the fiber was parked and neither resumed nor abandoned since."""
+    return bool(lib.vm_is_parked(fiber))
+
+
+def frames(fiber: CData) -> list[int]:
+    """The program counters that a trap left in the fiber, innermost first, at most 128 (`frames_more` counts the others).
+
+    Each is an address inside the instruction being executed: for calls that is the return address less one.
+    """
+    count = fiber.frames_count
+    return ffi.unpack(fiber.frames, count) if count else []
+
+
+def backtrace(fiber: CData) -> list[int]:
+    """The same for a fiber that was left or parked."""
+    lib.vm_backtrace(fiber)
+    return frames(fiber)
+
+
+def _check(status: int, what: str) -> None:
+    if status > 0:
+        raise StoreError("the store is in use by another thread")
+    if status < 0:
+        bug(f"{what}: the fiber is not suspended, or not the innermost of its store")
+
+
+class FiberStacks:
+    """The fibers of one store: stacks of `size` bytes each (plus a guard region), pooled between stores when freed."""
+
+    __slots__ = ("_store", "count", "size")
+
+    def __init__(self, store: StoreContext, size: int = 1 << 20) -> None:
+        self._store = store
+        self.size = size
+        self.count = 0
+        """How many fibers there are."""
+
+    def new(self) -> CData:
+        """Make one more fiber, a `VMFiber *`; the store's next call finds it. `ExhaustionError` when there is no memory."""
+        fiber = lib.vm_fiber_new(self._store.context, self.size)
+        if fiber == ffi.NULL:
+            exhausted(f"no stack of {self.size} bytes for a guest")
+        self.count += 1
+        return fiber
+
+    def free(self, fiber: CData) -> None:
+        """Free an idle or parked fiber now; the others go with the store."""
+        status = lib.vm_fiber_free(fiber)
+        _check(status, "free")
+        self.count -= 1
+
+    def statistics(self) -> dict[str, int]:
+        """`fibers` and the `bytes` of address space of their stacks."""
+        return {"fibers": self.count, "bytes": self.count * self.size}
+
+    def close(self) -> None:
+        """Give up the fibers: they are freed with the store's context."""
+        self.count = 0

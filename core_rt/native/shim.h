@@ -1,0 +1,146 @@
+/* What the files of the shim share.
+ *
+ * Theory of operation. A guest runs on a fiber: a stack of its own. `vm_call` switches to it and comes back when the guest
+ * *leaves*: because it returned, trapped or needs the host (fiber.status says which). Nothing of the host is ever on a fiber's
+ * stack, so a fiber that was left may be continued by any thread, or dropped by resetting its stack pointer.
+ *
+ *     thread's stack                     fiber's mapping
+ *     +----------------+                 +----------------------+ stack_high
+ *     | Python         |                 | vm_fiber_start       |  return address of vm_fiber_main, end of the fp chain
+ *     | vm_call        |   vm_switch     | vm_fiber_main        |  loop: one entry per call
+ *     | vm_switch save | <-------------> | array_call, guest .. |
+ *     +----------------+ fiber.host_sp   | vm_leave, vm_switch  |
+ *                                        +----------------------+ fiber.sp
+ *                                        | free                 |
+ *                                        +----------------------+ stack_low
+ *                                        | guard, 64 KiB, NONE  |
+ *                                        +----------------------+ mapping
+ *
+ * Rules:
+ * - Code that runs on a fiber (builtins, vm_leave, stubs) never reads a thread-local: the fiber may wake on another thread. It
+ *   finds its fiber through the store: `store.running` is the fiber inside.
+ * - Whoever is inside a store owns it: `owner` is the address of the thread's `vm_thread`. Only the owner touches running,
+ *   idle, depth. `returned` takes idle fibers from anybody, with atomic operations.
+ * - `vm_lock` guards everything that is not on the way of a call: pools, ranges, the list of stores. Signal handlers take no
+ *   lock; they read the range tables, which are made for that.
+ */
+#pragma once
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "vm_layout.h"
+#include "vm_generated.h"
+#include "api.h"
+
+#if !defined(__linux__) || !(defined(__x86_64__) || defined(__aarch64__)) || !defined(__LP64__)
+#error "the shim knows Linux on x86-64 and aarch64"
+#endif
+
+#define HIDDEN __attribute__((visibility("hidden")))
+#define LIKELY(x) __builtin_expect(!!(x), 1)
+#define UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+/* Codes of core_rt.errors.TrapCode that the shim raises itself, and one of its own: a fault that no rule of wasm explains. */
+enum {
+  TRAP_STACK_OVERFLOW = 1,
+  TRAP_MEMORY_OUT_OF_BOUNDS = 2,
+  TRAP_INTEGER_DIVISION_BY_ZERO = 8,
+  TRAP_UNREACHABLE = 10,
+  TRAP_ENGINE_FAULT = 255,
+};
+#define NO_OFFSET 0xffffffffu
+#define GUARD_SIZE (64u << 10)
+#define FRAMES_MOST (sizeof((VMFiber){0}.frames) / sizeof(uint64_t))
+
+/* ------------------------------------------------------------------------------------------------ threads */
+typedef struct Thread {
+  VMFiber *volatile current; /* the fiber whose stack the thread is on; null while it runs the host */
+  int ready;                 /* has an alternate signal stack */
+  volatile int chaining;     /* how many signal handlers of others are being run for a fault */
+  volatile int chained;      /* such a handler was run: a raise() that follows is its way to end the process */
+} Thread;
+
+/* initial-exec: the signal handler must not be the one who allocates a lazy TLS block. */
+extern __thread Thread vm_thread HIDDEN __attribute__((tls_model("initial-exec")));
+HIDDEN void vm_thread_init(void);
+
+extern pthread_mutex_t vm_lock HIDDEN;
+extern VMStatistics vm_counts HIDDEN; /* under vm_lock, except traps (atomic) */
+HIDDEN uint64_t vm_round_to_page(uint64_t size); /* 0 when it overflows */
+
+/* ------------------------------------------------------------------------------------------------ private tails */
+enum { FIBER_IDLE, FIBER_INSIDE, FIBER_LEFT, FIBER_PARKED };
+
+typedef struct Fiber {
+  VMFiber face; /* first: a VMFiber * of ours is a Fiber * */
+  uint32_t state;
+  uint32_t reserved;
+  uint64_t trap_fp;       /* frame pointer to walk from; 0 for none */
+  uint64_t trap_return;   /* return address that the chain does not show (fault in a prologue), or 0 */
+  struct Fiber *sibling;  /* all fibers of a store, under vm_lock */
+} Fiber;
+
+typedef struct Store {
+  VMStoreContext face;
+  VMFiber *returned; /* idle fibers that somebody other than the owner made or freed; linked by next */
+  Fiber *fibers;
+} Store;
+
+/* ------------------------------------------------------------------------------------------------ fiber.c, switch.c */
+HIDDEN void vm_switch(void **save_sp, void *load_sp);
+HIDDEN __attribute__((noreturn)) void vm_jump(void *load_sp);
+HIDDEN void vm_fiber_start(void);
+HIDDEN __attribute__((noreturn)) void vm_fiber_main(VMFiber *fiber);
+HIDDEN void vm_stub_common(void);
+HIDDEN void vm_stub_leave(VMContextHeader *vmctx, uint64_t index);
+HIDDEN void *vm_first_sp(VMFiber *fiber, void *stack_high);
+HIDDEN uint64_t vm_saved_fp(const VMFiber *fiber);
+HIDDEN void vm_fibers_drop(Store *store);
+
+/* Leaves the guest's stack; comes back when somebody resumes the fiber. */
+static inline void vm_leave(VMFiber *fiber, uint32_t status) {
+  fiber->status = status;
+  vm_switch(&fiber->sp, fiber->host_sp);
+}
+
+static inline VMFiber *vm_fiber_of(void *context) {
+  /* VMContextHeader and VMHostFuncContext have their store at the same place */
+  return ((VMStoreContext *)((VMContextHeader *)context)->store)->running;
+}
+
+/* ------------------------------------------------------------------------------------------------ trap.c */
+/* Ends the guest's call from a builtin: `fp` and `return_address` are those of the builtin that compiled code called. */
+HIDDEN __attribute__((noreturn)) void vm_trap(VMFiber *fiber, uint32_t code, uint32_t offset, void *fp, void *return_address);
+#define TRAP_HERE(fiber, code, offset) \
+  vm_trap((fiber), (code), (offset), __builtin_frame_address(0), __builtin_return_address(0))
+HIDDEN void vm_trap_frames(Fiber *fiber);
+
+/* ------------------------------------------------------------------------------------------------ ranges.c */
+/* Address ranges that a signal handler can look up. */
+typedef struct Ranges Ranges;
+extern Ranges vm_code_ranges HIDDEN;
+extern Ranges vm_memory_ranges HIDDEN;
+HIDDEN int64_t vm_ranges_add(Ranges *ranges, const void *base, uint64_t size); /* -1: no memory */
+HIDDEN void vm_ranges_remove(Ranges *ranges, uint64_t index);
+/* The range that holds `address`, in low and high; false if there is none. */
+HIDDEN bool vm_ranges_find(Ranges *ranges, uint64_t address, uint64_t *low, uint64_t *high);
+
+/* ------------------------------------------------------------------------------------------------ ticker.c */
+extern int vm_ticker_asleep HIDDEN; /* atomic; nonzero: whoever enters a store must wake the ticker */
+HIDDEN void vm_ticker_wake(void);
+HIDDEN void vm_ticker_add(VMStoreContext *store);
+HIDDEN void vm_ticker_remove(VMStoreContext *store);
+HIDDEN void vm_ticker_forked(void); /* in the child, vm_lock held */
+
+extern void *const vm_builtins[BUILTIN_COUNT] HIDDEN;
+HIDDEN void vm_host_call(VMHostFuncContext *context, void *values);
