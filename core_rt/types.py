@@ -282,11 +282,15 @@ class FieldType:
         return f"(mut {self.storage!r})" if self.mutable else repr(self.storage)
 
 
+def _fields(fields: Iterable[FieldType]) -> tuple[FieldType, ...]:
+    return tuple(fields)
+
+
 @attrs.frozen(repr=False)
 class StructType:
     """`(struct (field ...)...)`."""
 
-    fields: tuple[FieldType, ...] = attrs.field(default=(), converter=tuple)
+    fields: tuple[FieldType, ...] = attrs.field(default=(), converter=_fields)
 
     def __repr__(self) -> str:
         return f"(struct{''.join(f' (field {f!r})' for f in self.fields)})"
