@@ -1,0 +1,64 @@
+"""What compiling needs that is not of one module: target machines, trampolines."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import final
+
+from core_rt.compile.image import load
+from core_rt.compile.jit import Jit
+from core_rt.compile.signature import Signature, signature
+from core_rt.compile.thunks import array_trampoline, host_trampoline
+from core_rt.config import Config
+from core_rt.native import CodeArena
+from core_rt.types import FuncType
+
+__all__ = ["Compiler"]
+
+
+@final
+class Compiler:
+    """Compiles for one engine. Thread-safe; shared by all modules of the engine."""
+
+    def __init__(self, config: Config, *, verify: bool = False) -> None:
+        self.config = config
+        self.jit = Jit(config.opt_level, verify=verify)
+        self.float_register = "x" if self.jit.machine == "x86_64" else "w"
+        self.lock = threading.RLock()
+        self._arena: CodeArena | None = None
+        self._trampolines: dict[tuple[str, str], int] = {}
+
+    def _trampoline(self, kind: str, write: Callable[[Signature], str], functype: FuncType) -> int:
+        sig = signature(functype)
+        address = self._trampolines.get((kind, sig.key))
+        if address is None:
+            with self.lock:
+                address = self._trampolines.get((kind, sig.key))
+                if address is None:
+                    if self._arena is None:
+                        self._arena = CodeArena()
+                    loaded = load(self._arena, self.jit.compile(write(sig)))
+                    address = self._trampolines[kind, sig.key] = loaded.entries[kind]
+        return address
+
+    def array_trampoline(self, functype: FuncType) -> int:
+        """The address of `void (VMFuncRef *, ValRaw *)` that calls functions of the type for the host."""
+        return self._trampoline("array", array_trampoline, functype)
+
+    def host_trampoline(self, functype: FuncType) -> int:
+        """The address of a native-convention function, its context a VMHostFuncContext, that leaves for the host."""
+        return self._trampoline("host", host_trampoline, functype)
+
+    def statistics(self) -> dict[str, int]:
+        """Counts: trampolines."""
+        return {"trampolines": len(self._trampolines)}
+
+    def close(self) -> None:
+        """Free trampolines and target machines. No code of the engine may run afterwards."""
+        with self.lock:
+            self._trampolines.clear()
+            if self._arena is not None:
+                self._arena.close()
+                self._arena = None
+            self.jit.close()

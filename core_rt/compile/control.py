@@ -1,0 +1,384 @@
+"""Structured control: blocks, branches, and where control joins.
+
+Rules:
+- An edge to a label carries the values of the label's `assigned` locals, then the values that the label takes (`Label.types`).
+- A loop's phis are written when it is opened, so lines are reserved for them and filled in at its `end`, when all branches back are
+  known. Other labels write their phis at `end`, and only for what differs.
+- Code that cannot be reached is not written: `skip` reads on to the `end` or `else` where something arrives again. Only the operand
+  stack's height matters there, and `Label.height` has it.
+- A block that nothing branches to has no label in the text at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from core_rt.compile.emitter import Emitter, Label
+from core_rt.compile.handlers import HANDLERS, emits
+from core_rt.compile.roots import leave_frame
+from core_rt.compile.signature import is_gcref, lltype
+from core_rt.errors import TrapCode
+from core_rt.opcodes import BY_NAME, OPCODES
+from core_rt.types import ValType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_OPENERS: Final = frozenset(row.code for row in OPCODES if row.mnemonic in ("block", "loop", "if", "try_table"))
+_END: Final = BY_NAME["end"].code
+_ELSE: Final = BY_NAME["else"].code
+
+
+def _lltypes(types: Iterable[ValType]) -> tuple[str, ...]:
+    return tuple([lltype(t) for t in types])
+
+
+# ------------------------------------------------------------------------------------------------------ edges and joins
+
+
+def edge(f: Emitter, label: Label, block: str | None = None) -> None:
+    """Note an edge from the current block (or `block`) to a label, with what is on top of the stack."""
+    locals_ = f.locals
+    values = [locals_[i] for i in label.assigned]
+    count = len(label.types)
+    if count:
+        values += f.stack[-count:]
+    label.incoming.append((block or f.block, values))
+
+
+def _gc_flags(f: Emitter, label: Label, columns: Sequence[Sequence[str]]) -> list[bool]:
+    gc = f.gc_values
+    return [any(v in gc for v in column) for column in columns] if gc else [False] * len(columns)
+
+
+def join(f: Emitter, label: Label) -> None:
+    """Begin the block that a label's edges lead to: locals and the stack become what arrives."""
+    types = [f.local_types[i] for i in label.assigned]
+    types += label.types
+    f.place(label.name)
+    incoming = label.incoming
+    if len(incoming) == 1:
+        values = incoming[0][1]
+    else:
+        blocks = [block for block, _ in incoming]
+        values = []
+        for type_, column in zip(types, zip(*[v for _, v in incoming])):
+            first = column[0]
+            for value in column:
+                if value != first:
+                    pairs = [f"[ {v}, %{b} ]" for v, b in zip(column, blocks)]
+                    f.n = n = f.n + 1
+                    f.out(f"%{n} = phi {type_} {', '.join(pairs)}")
+                    if f.gc_values and not f.gc_values.isdisjoint(column):
+                        f.gc_values.add(f"%{n}")
+                    first = f"%{n}"
+                    break
+            values.append(first)
+    locals_ = f.locals
+    count = len(label.assigned)
+    for index, value in zip(label.assigned, values):
+        locals_[index] = value
+    del f.stack[label.height :]
+    f.stack += values[count:]
+
+
+def _goto(f: Emitter, label: Label) -> None:
+    edge(f, label)
+    f.out(f"br label %{label.name}")
+
+
+def skip(f: Emitter) -> None:
+    """Code from here on cannot be reached: read on to where it can."""
+    f.end_region()
+    depth = 0
+    for op, _, offset in f.code:
+        if op in _OPENERS:
+            depth += 1
+        elif op == _END:
+            if depth:
+                depth -= 1
+            else:
+                f.offset = offset
+                if _end(f, live=False):
+                    return
+        elif op == _ELSE and not depth:
+            _other_arm(f, live=False)
+            return
+
+
+# ------------------------------------------------------------------------------------------------------ structure
+
+
+def open_label(f: Emitter, kind: str, imm: tuple[Any, ...]) -> Label:
+    """Push the label of a structured instruction."""
+    f.blocks += 1
+    params = _lltypes(imm[0])
+    label = Label(kind, f"b{f.blocks}", len(f.stack) - len(params), params, _lltypes(imm[1]))
+    label.assigned = tuple(sorted(imm[2]))
+    f.labels.append(label)
+    return label
+
+
+@emits("block")
+def _block(f: Emitter, imm: tuple[Any, ...]) -> None:
+    open_label(f, "block", imm)
+
+
+@emits("loop")
+def _loop(f: Emitter, imm: tuple[Any, ...]) -> None:
+    f.end_region()
+    label = open_label(f, "loop", imm)
+    label.types = label.params
+    edge(f, label)
+    f.out(f"br label %{label.name}")
+    f.place(label.name)
+    label.phi_line = len(f.lines)
+    first = f.n + 1
+    count = len(label.assigned) + len(label.params)
+    f.lines += [""] * count
+    f.n += count
+    label.condition = str(first)
+    gc = f.gc_values
+    for k, index in enumerate(label.assigned):
+        f.locals[index] = value = f"%{first + k}"
+        if is_gcref(f.body.locals[index]):
+            gc.add(value)
+    if label.params:
+        first += len(label.assigned)
+        values = [f"%{first + k}" for k in range(len(label.params))]
+        for k, t in enumerate(imm[0]):
+            if is_gcref(t):
+                gc.add(values[k])
+        f.stack[label.height :] = values
+    f.begin_region(poll=True)
+
+
+def _fill_phis(f: Emitter, label: Label) -> None:
+    types = [f.local_types[i] for i in label.assigned]
+    types += label.params
+    number = int(label.condition)
+    blocks = [block for block, _ in label.incoming]
+    columns = zip(*[values for _, values in label.incoming])
+    for k, (type_, column) in enumerate(zip(types, columns)):
+        pairs = [f"[ {v}, %{b} ]" for v, b in zip(column, blocks)]
+        f.lines[label.phi_line + k] = f"%{number + k} = phi {type_} {', '.join(pairs)}"
+
+
+@emits("if")
+def _if(f: Emitter, imm: tuple[Any, ...]) -> None:
+    bit = f.condition(f.stack.pop())
+    f.end_region()
+    label = open_label(f, "if", imm)
+    label.saved = (f.locals[:], f.stack[label.height :])
+    label.condition = bit
+    label.branch_line = len(f.lines)
+    label.catches = f.block
+    f.out(f"br i1 {bit}, label %{label.name}t, label %{label.name}e")
+    f.place(f"{label.name}t")
+    f.begin_region()
+
+
+def _other_arm(f: Emitter, live: bool) -> None:
+    label = f.labels[-1]
+    if live:
+        f.end_region()
+        _goto(f, label)
+    assert label.saved is not None
+    f.locals, params = label.saved
+    label.saved = None
+    f.place(f"{label.name}e")
+    del f.stack[label.height :]
+    f.stack += params
+    f.begin_region()
+
+
+@emits("else")
+def _else(f: Emitter, imm: Any) -> None:
+    _other_arm(f, live=True)
+
+
+def _end(f: Emitter, live: bool) -> bool:
+    """Close the innermost label; returns whether code after it can be reached."""
+    label = f.labels.pop()
+    kind = label.kind
+    if kind == "func":
+        _return(f, label, live)
+        return True
+    if kind == "loop":
+        _fill_phis(f, label)
+        if not live:
+            del f.stack[label.height :]
+        return live
+    if kind == "if" and label.saved is not None:  # no else: what came in goes on
+        locals_, params = label.saved
+        f.lines[label.branch_line] = (
+            f"br i1 {label.condition}, label %{label.name}t, label %{label.name}"
+        )
+        label.incoming.append((label.catches, [locals_[i] for i in label.assigned] + params))
+    if not label.incoming:
+        if not live:
+            del f.stack[label.height :]
+        return live
+    f.end_region()
+    if live:
+        _goto(f, label)
+    join(f, label)
+    f.begin_region()
+    return True
+
+
+@emits("end")
+def _emit_end(f: Emitter, imm: Any) -> None:
+    _end(f, live=True)
+
+
+def open_function(f: Emitter) -> None:
+    """Push the outermost label and begin the function."""
+    label = Label("func", "ret", 0, (), f.signature.results)
+    f.labels.append(label)
+    f.begin_region(poll=True)
+
+
+def _return(f: Emitter, label: Label, live: bool) -> None:
+    if label.incoming:
+        if live:
+            f.end_region()
+            _goto(f, label)
+        join(f, label)
+    elif not live:
+        return
+    else:
+        f.end_region()
+    leave_frame(f)
+    write_return(f)
+
+
+def write_return(f: Emitter) -> None:
+    """Return what is on top of the stack."""
+    sig = f.signature
+    if sig.multiple:
+        count = len(sig.results)
+        for slot, (type_, value) in enumerate(zip(sig.results, f.stack[-count:])):
+            f.store_result(type_, value, "%ret", slot)
+        f.out("ret void")
+    elif sig.results:
+        f.out(f"ret {sig.result} {f.stack[-1]}")
+    else:
+        f.out("ret void")
+
+
+# ------------------------------------------------------------------------------------------------------ branches
+
+
+@emits("br")
+def _br(f: Emitter, depth: int) -> None:
+    f.end_region()
+    _goto(f, f.labels[-1 - depth])
+    skip(f)
+
+
+@emits("return")
+def _emit_return(f: Emitter, imm: Any) -> None:
+    f.end_region()
+    _goto(f, f.labels[0])
+    skip(f)
+
+
+@emits("br_if")
+def _br_if(f: Emitter, depth: int) -> None:
+    branch_if(f, f.condition(f.stack.pop()), depth)
+
+
+def branch_if(f: Emitter, bit: str, depth: int) -> None:
+    """Branch to a label with what is on top of the stack when an i1 is true; else go on."""
+    f.end_region()
+    label = f.labels[-1 - depth]
+    edge(f, label)
+    f.blocks += 1
+    then = f"b{f.blocks}"
+    f.out(f"br i1 {bit}, label %{label.name}, label %{then}\n{then}:")
+    f.block = then
+    f.begin_region()
+
+
+@emits("br_table")
+def _br_table(f: Emitter, imm: tuple[tuple[int, ...], int]) -> None:
+    targets, default = imm
+    index = f.stack.pop()
+    f.end_region()
+    uses: dict[int, int] = {}
+    for depth in targets:
+        uses[depth] = uses.get(depth, 0) + 1
+    names: dict[int, str] = {}
+    hops: list[str] = []
+    edge(f, f.labels[-1 - default])
+    for depth, count in uses.items():
+        if depth == default:
+            continue
+        label = f.labels[-1 - depth]
+        if count == 1:
+            names[depth] = label.name
+            edge(f, label)
+        else:  # phis want one entry for each edge, so many edges from here to one label go through one block
+            names[depth] = hop = f.new_block("s")
+            hops.append(f"{hop}:\nbr label %{label.name}")
+            edge(f, label, hop)
+    cases = [f"i32 {i}, label %{names[depth]}" for i, depth in enumerate(targets) if depth != default]
+    f.out(f"switch i32 {index}, label %{f.labels[-1 - default].name} [ {chr(10).join(cases)} ]")
+    f.lines += hops
+    skip(f)
+
+
+@emits("unreachable")
+def _unreachable(f: Emitter, imm: Any) -> None:
+    f.end_region()
+    f.out(f"br label %{f.trap_label(TrapCode.UNREACHABLE)}")
+    skip(f)
+
+
+@emits("nop")
+def _nop(f: Emitter, imm: Any) -> None:
+    pass
+
+
+def write_body(f: Emitter) -> None:
+    """Write the whole body of a function."""
+    handlers = HANDLERS
+    open_function(f)
+    for op, imm, f.offset in f.code:
+        handlers[op](f, imm)
+
+
+def write_body_counting(f: Emitter) -> None:
+    """As `write_body`, counting fuel: one for each instruction that does something."""
+    handlers = HANDLERS
+    free = _FREE
+    open_function(f)
+    for op, imm, f.offset in f.code:
+        if op not in free:
+            f.fuel_cost += 1
+        handlers[op](f, imm)
+
+
+def write_body_with_lines(f: Emitter, location: Any) -> None:
+    """As `write_body`, marking calls and memory accesses with the debug location that `location(offset)` names."""
+    handlers = HANDLERS
+    free = _FREE
+    counting = f.unit.fuel
+    open_function(f)
+    lines = f.lines
+    done = len(lines)
+    for op, imm, f.offset in f.code:
+        offset = f.offset
+        if counting and op not in free:
+            f.fuel_cost += 1
+        handlers[op](f, imm)
+        for k in range(done, len(lines)):
+            line = lines[k]
+            if "volatile" in line or "call " in line:
+                lines[k] = f"{line}, !dbg !{location(offset)}"
+        done = len(lines)
+
+
+_FREE: Final = frozenset(row.code for row in OPCODES if row.mnemonic in ("nop", "drop", "block", "loop", "end", "else"))

@@ -1,0 +1,128 @@
+"""LLVM text in, object code out: the only file that knows llvmlite.
+
+Nothing of LLVM outlives a call here except target machines and, for a while, a context. Object code is loaded by
+`core_rt.compile.elf`, so that neither LLJIT nor MCJIT (and their symbol tables, relocation rules and memory managers)
+stand between the text and the code arena, and so that an object may as well come from another process or from disk.
+
+Two code paths of LLVM are used:
+- *quick*: no passes, code generation at level 0 (FastISel). Level 1 was measured at four times the time for code that
+  is a third faster: not worth it for code that runs a few times.
+- *optimised*: the standard pipeline for `opt_level`, code generation at the same level.
+
+`opt_level` 0 makes both the same.
+"""
+
+from __future__ import annotations
+
+import platform
+import threading
+from typing import Any, Final
+
+import llvmlite.binding as llvm
+
+from core_rt.errors import EngineBug
+
+__all__ = ["Jit", "host_machine"]
+
+# A context keeps every type, constant and metadata node ever made in it; without a change of context now and then, a
+# process that compiles functions for days would grow for days. Making one costs less than a function's parsing.
+_CONTEXT_LIFE: Final = 64
+
+_TRIPLES: Final = {"x86_64": "x86_64-unknown-linux-gnu", "aarch64": "aarch64-unknown-linux-gnu"}
+
+_started = threading.Lock()
+_ready: set[str] = set()
+
+
+def host_machine() -> str:
+    """"x86_64" or "aarch64"; raises `EngineBug` on a machine that nothing here generates code for."""
+    machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine().lower())
+    if machine not in _TRIPLES:
+        raise EngineBug(f"no code generation for {machine}")
+    return machine
+
+
+def _start(machine: str) -> None:
+    with _started:
+        if machine in _ready:
+            return
+        if machine == host_machine():
+            llvm.initialize_native_target()
+            llvm.initialize_native_asmprinter()
+        else:
+            llvm.initialize_all_targets()
+            llvm.initialize_all_asmprinters()
+        _ready.add(machine)
+
+
+class Jit:
+    """Compiles LLVM text for one machine.
+
+    `machine` is "x86_64" or "aarch64" (default: this one, with all features of its processor); `opt_level` 0..3 is that
+    of optimised code. `verify` runs LLVM's verifier on everything (slow; for tests). Thread-safe: one text at a time.
+    """
+
+    def __init__(self, opt_level: int = 2, *, machine: str | None = None, verify: bool = False) -> None:
+        self.machine = machine or host_machine()
+        self.verify = verify
+        self.opt_level = opt_level
+        _start(self.machine)
+        native = self.machine == host_machine()
+        self.cpu: str = llvm.get_host_cpu_name() if native else ""
+        self.cpu_features: str = llvm.get_host_cpu_features().flatten() if native else ""
+        self.triple = _TRIPLES[self.machine]
+        self._machines: dict[int, Any] = {}
+        self._lock = threading.Lock()
+        self._context: Any = None
+        self._context_uses = 0
+
+    def _target_machine(self, level: int) -> Any:
+        machine = self._machines.get(level)
+        if machine is None:
+            machine = self._machines[level] = llvm.Target.from_triple(self.triple).create_target_machine(
+                cpu=self.cpu, features=self.cpu_features, opt=level, reloc="pic", codemodel="small"
+            )
+        return machine
+
+    def _fresh_context(self) -> Any:
+        if self._context is None or self._context_uses >= _CONTEXT_LIFE:
+            self._context = llvm.create_context()
+            self._context_uses = 0
+        self._context_uses += 1
+        return self._context
+
+    def compile(self, text: str, *, optimise: bool = False) -> bytes:
+        """The ELF object for a module in LLVM text. Raises `EngineBug` when LLVM refuses the text."""
+        with self._lock:
+            machine = self._target_machine(self.opt_level if optimise else 0)
+            try:
+                module = llvm.parse_assembly(text, self._fresh_context())
+                if self.verify:
+                    module.verify()
+            except RuntimeError as error:
+                raise EngineBug(f"LLVM refused generated code: {error}") from error
+            if optimise and self.opt_level:
+                options = llvm.create_pipeline_tuning_options(speed_level=self.opt_level)
+                builder = llvm.create_pass_builder(machine, options)
+                builder.getModulePassManager().run(module, builder)
+            code: bytes = machine.emit_object(module)
+            module.close()
+            return code
+
+    def assembly(self, text: str, *, optimise: bool = False) -> str:
+        """Assembly text, to read."""
+        with self._lock:
+            machine = self._target_machine(self.opt_level if optimise else 0)
+            module = llvm.parse_assembly(text, self._fresh_context())
+            if optimise and self.opt_level:
+                options = llvm.create_pipeline_tuning_options(speed_level=self.opt_level)
+                builder = llvm.create_pass_builder(machine, options)
+                builder.getModulePassManager().run(module, builder)
+            result: str = machine.emit_assembly(module)
+            return result
+
+    def close(self) -> None:
+        """Free LLVM's objects; the `Jit` may still be used and makes them again."""
+        with self._lock:
+            self._machines.clear()
+            self._context = None

@@ -1,0 +1,222 @@
+"""The machine code of one module: its code table, filled on demand or at once.
+
+Theory of operation. The table has two entries for each of the n defined functions: entry i in the C convention, entry n + i in
+`tailcc`. Each starts as a stub, which leaves the fiber for `compile(entry)` and then looks at the table again; so
+whoever took a stub's address (a funcref, an import) stays right for ever. A better code for a function is put into
+service by writing its address to the table: code that is running goes on with the old one, which is kept.
+
+Quick code has no debug locations: they cost more than they are worth, for few functions ever trap. When a backtrace asks,
+the function is written again with them; debug locations never change the code that LLVM makes, which is checked by comparing both.
+"""
+
+from __future__ import annotations
+
+import time
+from array import array
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, final
+
+from core_rt.compile.elf import ElfObject
+from core_rt.compile.image import CodeMap, load
+from core_rt.compile.lines import LineTable, line_table
+from core_rt.compile.unit import SYMBOL, Unit, makes_tail_calls
+from core_rt.native import CodeArena, Stubs
+from core_rt.validate.function import validate_body
+
+if TYPE_CHECKING:
+    from core_rt.binary.model import DecodedModule
+    from core_rt.compile.compiler import Compiler
+    from core_rt.vm.layout import ModuleLayout
+
+__all__ = ["CompiledModule"]
+
+
+@final
+class CompiledModule:
+    """Code of a module, shared by its instances. Thread-safe.
+
+    `code_table` is the address of the table; it stays valid, and so does all code, until `close()`.
+    """
+
+    def __init__(self, compiler: Compiler, module: DecodedModule, layout: ModuleLayout) -> None:
+        self.compiler = compiler
+        self.module = module
+        self.layout = layout
+        self.count = count = len(module.bodies)
+        self._stubs = Stubs(2 * count)
+        self._first_stub = self._stubs.address(0) if count else 0
+        stride = self._stubs.address(1) - self._first_stub if count else 0
+        self._table = array("Q", range(self._first_stub, self._first_stub + 2 * count * stride, stride) if count else [0])
+        self.code_table = self._table.buffer_info()[0]
+        self._stride = stride
+        self._arena = CodeArena()
+        self._map = CodeMap()
+        self._body_starts = [start for start, _ in module.bodies]
+        self._quick = 0
+        self._optimised = 0
+        self._code_bytes = 0
+        self._seconds = 0.0
+        self._closed = False
+
+    # ------------------------------------------------------------------------------------------- addresses
+
+    def stub(self, defined: int) -> int:
+        """An address that always calls defined function `defined`, in the C convention."""
+        return self._first_stub + self._stride * defined
+
+    def tail_stub(self, defined: int) -> int:
+        """As `stub`, in `tailcc`."""
+        return self._first_stub + self._stride * (self.count + defined)
+
+    def is_compiled(self, entry: int) -> bool:
+        """Whether an entry of the table holds code."""
+        return self._table[entry] != self._first_stub + self._stride * entry
+
+    # ------------------------------------------------------------------------------------------- compiling
+
+    def _unit(
+        self,
+        *,
+        optimised: bool = False,
+        lines: bool = False,
+        members: frozenset[int] = frozenset(),
+        tail_members: frozenset[int] = frozenset(),
+        exposed: frozenset[int] | None = None,
+    ) -> Unit:
+        config = self.compiler.config
+        return Unit(
+            self.module,
+            self.layout,
+            config.epoch_interruption,
+            config.consume_fuel,
+            self.compiler.float_register,
+            optimised,
+            lines,
+            members,
+            tail_members,
+            exposed,
+        )
+
+    def _write(self, defined: int, *, lines: bool) -> str:
+        unit = self._unit(lines=lines)
+        unit.add_function(defined, validate_body(self.module, defined))
+        return unit.text()
+
+    def compile(self, entry: int) -> None:
+        """Make the code for an entry of the table, if it has none. Raises `DecodeError` or `ValidationError`."""
+        with self.compiler.lock:
+            if self.is_compiled(entry):
+                return
+            started = time.perf_counter()
+            defined = entry % self.count
+            unit = self._unit()
+            body = validate_body(self.module, defined)
+            if entry < self.count or makes_tail_calls(body):
+                unit.add_function(defined, body)
+                data = self.compiler.jit.compile(unit.text())
+                self._enter(data, unit, lambda: self._lines_again(defined, data))
+                self._quick += 1
+            else:
+                unit.add_tail_entry(defined)
+                self._enter(self.compiler.jit.compile(unit.text()), unit)
+            self._seconds += time.perf_counter() - started
+
+    def compile_all(self) -> None:
+        """Compile every function: optimised if the engine's config says so. Raises as `compile`."""
+        with self.compiler.lock:
+            if not self.count:
+                return
+            if self.compiler.config.tiers == "optimized":
+                self._optimise(range(self.count))
+            else:
+                for defined in range(self.count):
+                    self.compile(defined)
+
+    def _optimise(self, functions: Iterable[int]) -> None:
+        """Compile functions together, with LLVM's passes. Direct calls between them are calls by name."""
+        started = time.perf_counter()
+        unit = self.optimised_unit(functions)
+        self._enter(self.compiler.jit.compile(unit.text(), optimise=True), unit)
+        self._optimised += 1
+        self._seconds += time.perf_counter() - started
+
+    def optimised_unit(self, functions: Iterable[int]) -> Unit:
+        """The unit of functions that are to be optimised together."""
+        members = frozenset(functions)
+        bodies = {defined: validate_body(self.module, defined) for defined in sorted(members)}
+        tail_members = frozenset(defined for defined, body in bodies.items() if makes_tail_calls(body))
+        unit = self._unit(
+            optimised=True, lines=True, members=members, tail_members=tail_members, exposed=self._exposed(members)
+        )
+        for defined, body in bodies.items():
+            unit.add_function(defined, body)
+        return unit
+
+    def _exposed(self, members: frozenset[int]) -> frozenset[int]:
+        """Functions that code outside of a unit may call: those that can be referenced, and all others if the unit is a part only."""
+        if len(members) < self.count:
+            return members
+        imports = self.module.num_imported_funcs
+        exposed = {index - imports for index in self.module.func_refs if index >= imports}
+        if self.module.start is not None and self.module.start >= imports:
+            exposed.add(self.module.start - imports)
+        return frozenset(exposed)
+
+    def _enter(self, data: bytes, unit: Unit, make_lines: Callable[[], LineTable] | None = None) -> None:
+        loaded = load(self._arena, data, make_lines, frozenset(unit.wrappers), lined=unit.lines)
+        self._map.add(loaded)
+        self._code_bytes += loaded.size
+        table, count = self._table, self.count
+        for name, address in loaded.entries.items():
+            found = SYMBOL.fullmatch(name)
+            if found is not None and name in loaded.exported:
+                table[int(found[2]) + (count if found[1] == "t" else 0)] = address
+
+    # ------------------------------------------------------------------------------------------- backtraces
+
+    def _lines_again(self, defined: int, data: bytes) -> LineTable:
+        with self.compiler.lock:
+            elf = ElfObject.parse(self.compiler.jit.compile(self._write(defined, lines=True)))
+        if elf.section(".text") != ElfObject.parse(data).section(".text"):
+            return LineTable.empty()
+        return line_table(elf)
+
+    def lookup(self, pc: int) -> tuple[int, int | None] | None:
+        """What stands at an address: (function index, byte offset in the module or None); None for foreign addresses and wrappers."""
+        found = self._map.find(pc)
+        if found is None:
+            return None
+        loaded, index = found
+        _, _, defined, is_frame = loaded.functions[index]
+        imports = self.module.num_imported_funcs
+        lines = loaded.lines
+        offset = lines.find(pc - loaded.address) if lines is not None else None
+        if offset is None and not is_frame:
+            return None
+        if offset is not None:  # inlined code belongs to the function that its offset lies in
+            defined = bisect_right(self._body_starts, offset) - 1
+        return imports + defined, offset
+
+    def function_code(self, defined: int) -> str:
+        """The LLVM text of a function, as the quick tier writes it."""
+        return self._write(defined, lines=False)
+
+    # ------------------------------------------------------------------------------------------- life
+
+    def statistics(self) -> dict[str, int]:
+        """Counts: functions compiled quickly, optimised units, bytes of code, microseconds spent."""
+        return {
+            "functions": self.count,
+            "quick_functions": self._quick,
+            "optimised_units": self._optimised,
+            "code_bytes": self._code_bytes,
+            "compile_microseconds": int(self._seconds * 1e6),
+        }
+
+    def close(self) -> None:
+        """Free the code and the table. No instance of the module may run afterwards."""
+        if not self._closed:
+            self._closed = True
+            self._arena.close()
+            self._stubs.close()

@@ -1,0 +1,82 @@
+"""Roots: references into the store's heap that live in compiled code.
+
+A function that holds such references across something that may collect garbage keeps a `VMGcFrame`, linked in the
+store context. Before each such point the live references (locals and operand stack) are written to its slots and their number
+to `count`; the collector reads exactly those. Objects do not move, so nothing is read back. The frame is linked at entry and
+taken out before every return; whoever resets a fiber (a trap, an exception) resets the chain with it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from core_rt.vm import structs as s
+
+if TYPE_CHECKING:
+    from core_rt.compile.emitter import Emitter
+
+_COUNT = s.VMGcFrame["count"]
+_PREVIOUS = s.VMGcFrame["previous"]
+_SLOTS = s.VMGcFrame.size
+
+
+def live_roots(f: Emitter) -> list[str]:
+    """The references that are live here, each once."""
+    gc = f.gc_values
+    return list(dict.fromkeys([v for v in f.locals if v in gc] + [v for v in f.stack if v in gc]))
+
+
+def spill_roots(f: Emitter) -> None:
+    """Write the live references to the frame: before a call."""
+    if not f.gc_values:
+        return
+    roots = live_roots(f)
+    if not roots and not f.gc_slots:
+        return
+    f.gc_slots = max(f.gc_slots, len(roots), 1)
+    for slot, value in enumerate(roots):
+        place = f.let(f"getelementptr i8, ptr %gc, i64 {_SLOTS + 4 * slot}")
+        f.out(f"store i32 {value}, ptr {place}, align 4")
+    place = f.let(f"getelementptr i8, ptr %gc, i64 {_COUNT}")
+    f.out(f"store i64 {len(roots)}, ptr {place}, align 8")
+
+
+def cold_spill(f: Emitter, label: str) -> list[str]:
+    """As `spill_roots`, as lines for a cold block."""
+    if not f.gc_values:
+        return []
+    roots = live_roots(f)
+    if not roots and not f.gc_slots:
+        return []
+    f.gc_slots = max(f.gc_slots, len(roots), 1)
+    lines = []
+    for slot, value in enumerate(roots):
+        lines.append(f"%{label}.r{slot} = getelementptr i8, ptr %gc, i64 {_SLOTS + 4 * slot}")
+        lines.append(f"store i32 {value}, ptr %{label}.r{slot}, align 4")
+    lines.append(f"%{label}.rc = getelementptr i8, ptr %gc, i64 {_COUNT}")
+    lines.append(f"store i64 {len(roots)}, ptr %{label}.rc, align 8")
+    return lines
+
+
+def leave_frame(f: Emitter) -> None:
+    """Take the frame out of the chain: before a return. Whether there is one is known only at the end, so a line is kept."""
+    f.gc_leaves.append(len(f.lines))
+    f.out("")
+
+
+def frame_lines(f: Emitter) -> list[str]:
+    """The text that makes and links the frame, for the end of the preamble; fills the lines that `leave_frame` kept."""
+    if not f.gc_slots:
+        return []
+    head = f.store_field("gc_frame")
+    for line in f.gc_leaves:
+        f.lines[line] = f"store ptr %gc.previous, ptr {head}, align 8"
+    return [
+        f"%gc = alloca [{_SLOTS + 4 * f.gc_slots} x i8], align 16",
+        f"%gc.previous = load ptr, ptr {head}, align 8",
+        f"%gc.link = getelementptr i8, ptr %gc, i64 {_PREVIOUS}",
+        "store ptr %gc.previous, ptr %gc.link, align 8",
+        f"%gc.count = getelementptr i8, ptr %gc, i64 {_COUNT}",
+        "store i64 0, ptr %gc.count, align 8",
+        f"store ptr %gc, ptr {head}, align 8",
+    ]

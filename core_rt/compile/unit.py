@@ -1,0 +1,199 @@
+"""A unit: some functions of a wasm module as one LLVM module in text.
+
+Symbols: `f<i>` is defined function i in the C convention, `t<i>` its `tailcc` entry. A function that makes tail calls has its body
+in `t<i>` and a wrapper in `f<i>`; any other has it in `f<i>`, and a `t<i>` that calls it exists only where it was asked for.
+Wrappers carry no debug locations, so `lines` never reports them as frames of their own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from core_rt.compile import families
+from core_rt.compile.control import write_body, write_body_counting, write_body_with_lines
+from core_rt.compile.emitter import Emitter
+from core_rt.compile.signature import Signature, signature
+from core_rt.opcodes import BY_CODE
+from core_rt.types import DefType
+from core_rt.vm import structs as s
+
+if TYPE_CHECKING:
+    from core_rt.binary.model import DecodedModule
+    from core_rt.validate.function import FuncBody
+    from core_rt.vm.layout import ModuleLayout
+
+__all__ = ["ATTRIBUTES", "SYMBOL", "Unit"]
+
+assert families
+
+SYMBOL: Final = re.compile(r"([ft])(\d+)")
+"""Symbols of functions; what LLVM derives from one keeps it as a prefix (`f12.cold`)."""
+
+ATTRIBUTES: Final = (
+    'attributes #0 = { nounwind "frame-pointer"="all" "probe-stack"="inline-asm" "disable-tail-calls"="true" "no-builtins" }'
+)
+"""Frame pointers carry backtraces, probes find the guard page however large a frame is, tail calls would lose frames, and no call to a
+C library may be invented. Loops need not end: neither `mustprogress` nor `willreturn`."""
+
+_METADATA: Final = """!0 = !{}
+!1 = !{!"branch_weights", i32 1, i32 100000}
+!2 = !{!"branch_weights", i32 100000, i32 1}
+!3 = !{!6, !6, i64 0}
+!4 = !{!7, !7, i64 0}
+!5 = !{!"wasm"}
+!6 = !{!"vm", !5}
+!7 = !{!"guest", !5}"""
+
+_DEBUG: Final = """!llvm.dbg.cu = !{!10}
+!llvm.module.flags = !{!13, !14}
+!10 = distinct !DICompileUnit(language: DW_LANG_C, file: !11, emissionKind: LineTablesOnly)
+!11 = !DIFile(filename: "m", directory: "")
+!12 = !DISubroutineType(types: !0)
+!13 = !{i32 2, !"Debug Info Version", i32 3}
+!14 = !{i32 7, !"Dwarf Version", i32 4}"""
+_FIRST_NODE: Final = 20
+
+_TAIL_CALLS: Final = frozenset(row.code for row in BY_CODE.values() if row.mnemonic.startswith("return_call"))
+
+_TYPE_IDS: Final = s.VMContextHeader["type_ids"]
+_CODE_TABLE: Final = s.VMContextHeader["code_table"]
+
+
+@attrs.define(eq=False)
+class Unit:
+    """What emitters know about where their function goes, and the texts written so far.
+
+    `optimised`: the text goes through LLVM's passes; `members`: defined functions that are in the unit and may be
+    called by name; `lines`: mark instructions with their byte offsets.
+    """
+
+    module: DecodedModule
+    layout: ModuleLayout
+    interruptible: bool
+    fuel: bool
+    float_register: str
+    """Constraint letter of the machine's floating-point registers."""
+    optimised: bool = False
+    lines: bool = False
+    members: frozenset[int] = frozenset()
+    tail_members: frozenset[int] = frozenset()
+    exposed: frozenset[int] | None = None
+    """Functions that get an entry in the code table (None: all); others may be changed at will by LLVM."""
+    num_imports: int = attrs.field(init=False)
+    num_defined: int = attrs.field(init=False)
+    alias_vm: str = attrs.field(init=False)
+    alias_guest: str = attrs.field(init=False)
+    wrappers: set[str] = attrs.field(init=False, factory=set)
+    """Symbols that only pass a call on."""
+    _texts: list[str] = attrs.field(init=False, factory=list)
+    _nodes: list[str] = attrs.field(init=False, factory=list)
+    _signatures: dict[DefType, Signature] = attrs.field(init=False, factory=dict)
+
+    def __attrs_post_init__(self) -> None:
+        self.num_imports = self.module.num_imported_funcs
+        self.num_defined = len(self.module.bodies)
+        self.alias_vm = ", !tbaa !3" if self.optimised else ""
+        self.alias_guest = ", !tbaa !4" if self.optimised else ""
+
+    def signature_of(self, deftype: DefType) -> Signature:
+        """The signature of a function type."""
+        sig = self._signatures.get(deftype)
+        if sig is None:
+            sig = self._signatures[deftype] = signature(deftype.func)
+        return sig
+
+    def type_id(self, f: Emitter, type_index: int) -> str:
+        """The run-time id of a type of the module: a constant where code stays in this process."""
+        if not self.optimised:
+            return str(self.module.types[type_index].id)
+        name = f"%type{type_index}"
+        if name not in f.preamble:
+            f.entry_pointer("%types", "%0", _TYPE_IDS)
+            place = f.entry(f"{name}.p", f"getelementptr i8, ptr %types, i64 {4 * type_index}")
+            f.entry(name, f"load i32, ptr {place}, !invariant.load !0")
+        return name
+
+    # ------------------------------------------------------------------------------------------- writing
+
+    def _linkage(self, defined: int) -> str:
+        return "hidden " if self.exposed is None or defined in self.exposed else "internal "
+
+    def add_function(self, defined: int, body: FuncBody) -> None:
+        """Write a function, and its wrapper if it makes tail calls."""
+        sig = self.signature_of(self.module.funcs[self.num_imports + defined])
+        f = Emitter(self, body, sig)
+        tail = makes_tail_calls(body)
+        convention, name = ("tailcc ", f"t{defined}") if tail else ("", f"f{defined}")
+        head = f"define {self._linkage(defined)}{sig.declare(convention, name)} #0"
+        if self.lines:
+            scope = self._node(
+                f'distinct !DISubprogram(name: "{name}", scope: !11, file: !11, line: 1, type: !12, unit: !10, spFlags: DISPFlagDefinition)'
+            )
+            write_body_with_lines(f, self._locator(scope))
+            head += f" !dbg !{scope}"
+        elif self.fuel:
+            write_body_counting(f)
+        else:
+            write_body(f)
+        self._texts.append(f.text(head + " {"))
+        if tail:
+            self._texts.append(self._forward(sig, defined, "", f"f{defined}", f"tailcc {sig.result} @t{defined}", ""))
+
+    def add_tail_entry(self, defined: int) -> None:
+        """Write the `tailcc` entry of a function that makes no tail calls: it calls the function."""
+        sig = self.signature_of(self.module.funcs[self.num_imports + defined])
+        if defined in self.members:
+            load, callee = "", f"@f{defined}"
+        else:
+            load = (
+                f"%tp = getelementptr i8, ptr %0, i64 {_CODE_TABLE}\n%table = load ptr, ptr %tp\n"
+                f"%ep = getelementptr i8, ptr %table, i64 {8 * defined}\n%entry = load ptr, ptr %ep\n"
+            )
+            callee = "%entry"
+        self._texts.append(self._forward(sig, defined, "tailcc ", f"t{defined}", f"{sig.result} {callee}", load))
+
+    def _forward(self, sig: Signature, defined: int, convention: str, name: str, callee: str, load: str) -> str:
+        self.wrappers.add(name)
+        arguments = "".join([f", {t} %{i}" for i, t in enumerate(sig.params, 1)]) + (", ptr %ret" if sig.multiple else "")
+        head = f"define {self._linkage(defined)}{sig.declare(convention, name)} #0 {{\nentry:\n{load}"
+        if sig.result == "void":
+            return f"{head}call {callee}(ptr %0{arguments})\nret void\n}}"
+        return f"{head}%r = call {callee}(ptr %0{arguments})\nret {sig.result} %r\n}}"
+
+    def _node(self, text: str) -> int:
+        number = _FIRST_NODE + len(self._nodes)
+        self._nodes.append(f"!{number} = {text}")
+        return number
+
+    def _locator(self, scope: int) -> Callable[[int], int]:
+        known: dict[int, int] = {}
+
+        def locate(offset: int) -> int:
+            number = known.get(offset)
+            if number is None:
+                number = known[offset] = self._node(f"!DILocation(line: {offset}, column: 0, scope: !{scope})")
+            return number
+
+        return locate
+
+    def text(self) -> str:
+        """The unit as LLVM text."""
+        parts = [*self._texts, ATTRIBUTES, _METADATA]
+        if self.lines:
+            parts += [_DEBUG, *self._nodes]
+        return "\n".join(parts) + "\n"
+
+
+def makes_tail_calls(body: FuncBody) -> bool:
+    """Whether a function contains a `return_call`."""
+    return any(op in _TAIL_CALLS for op, _, _ in body.code)
+
+
+def contains(body: FuncBody, opcodes: Iterable[int]) -> bool:
+    """Whether a function contains one of the instructions."""
+    wanted = frozenset(opcodes)
+    return any(op in wanted for op, _, _ in body.code)
