@@ -67,6 +67,8 @@ _HOME = {
         "ValType",
     ),
 }
+# The submodule `core_rt.globals`, once imported, hides the builtin of that name here.
+_NAMESPACE = globals()
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = sorted(_MODULE_OF)  # noqa: PLE0605
@@ -137,11 +139,12 @@ def __getattr__(name: str) -> object:
     if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
+    import sys
 
     value = getattr(importlib.import_module(module), name)
-    globals()[name] = value
+    vars(sys.modules[__name__])[name] = value  # not globals(): the submodule core_rt.globals hides the builtin here
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULE_OF})
+    return sorted({*__all__, *_MODULE_OF})

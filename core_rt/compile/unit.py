@@ -151,9 +151,9 @@ class Unit:
         else:
             load = (
                 f"%tp = getelementptr i8, ptr %0, i64 {_CODE_TABLE}\n%table = load ptr, ptr %tp\n"
-                f"%ep = getelementptr i8, ptr %table, i64 {8 * defined}\n%entry = load ptr, ptr %ep\n"
+                f"%ep = getelementptr i8, ptr %table, i64 {8 * defined}\n%code = load ptr, ptr %ep\n"
             )
-            callee = "%entry"
+            callee = "%code"
         self._texts.append(self._forward(sig, defined, "tailcc ", f"t{defined}", f"{sig.result} {callee}", load))
 
     def _forward(self, sig: Signature, defined: int, convention: str, name: str, callee: str, load: str) -> str:
