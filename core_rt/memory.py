@@ -50,13 +50,13 @@ class Memory:
         try:
             self._reservation = Reservation(_reservation_size(store, type_))
             self._reservation.commit(length)
-        except (OSError, MemoryError) as error:
+        except ExhaustionError:
             store.memory_bytes -= length
-            raise ExhaustionError(f"no memory of {length} bytes to be had: {error}") from None
+            raise
         self.store = store
         self._type = type_
         self.definition = definition
-        definition.base = native.pointer(self._reservation.base)
+        definition.base = self._reservation.pointer
         definition.length = length
         self._data: memoryview | None = None
         self._data_length = -1
@@ -114,7 +114,7 @@ class Memory:
             return -1
         try:
             self._reservation.commit(new)
-        except (OSError, MemoryError):
+        except ExhaustionError:
             self.store.memory_bytes -= new - old
             return -1
         self.definition.length = new
@@ -141,7 +141,7 @@ class Memory:
 
     def load_image(self, image: native.Image) -> None:
         """Map a copy-on-write image at the start of a memory nobody has written to."""
-        self._reservation.map_image(image)
+        self._reservation.map_image(image, self.definition.length)
 
     def release(self) -> None:
         """Give the address space back (when the last view is gone)."""
@@ -160,5 +160,5 @@ def _reservation_size(store: Store, type_: MemoryType) -> int:
     most = min(type_.max << type_.page_size_log2 if type_.max is not None else _MOST, _MOST)
     wanted = max(type_.min << type_.page_size_log2, min(most, store.engine.config.memory_reservation))
     if wanted > _MOST:
-        raise MemoryError(f"{wanted} bytes of address space")
+        raise ExhaustionError(f"a memory of {wanted} bytes is more than can be addressed")
     return -(-wanted // _PAGE) * _PAGE + (64 << 10)

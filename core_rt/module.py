@@ -135,7 +135,7 @@ class Module:
             contents[at : at + segment.end - segment.start] = decoded.data[segment.start : segment.end]
         try:
             return {memory: Image(contents)}
-        except (OSError, WasmError):  # no memfd here: copying does as well
+        except WasmError:  # no memfd here: copying does as well
             return {}
 
     def __repr__(self) -> str:

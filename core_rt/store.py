@@ -15,7 +15,6 @@ Invariants:
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, final
@@ -64,9 +63,9 @@ class Store:
 
     __slots__ = (
         "__weakref__",
+        "_all_fibers",
         "_epoch_deadline",
         "_fibers",
-        "_finalizer",
         "_host_contexts",
         "_hosts",
         "closed",
@@ -117,12 +116,12 @@ class Store:
         self.table_elements = 0
         self._hosts: list[Callable[[], object]] = []
         self._host_contexts: list[Any] = []
+        self._all_fibers: list[Any] = []
         self._fibers = native.FiberStacks(self.native, engine.config.max_wasm_stack)
         self._epoch_deadline: int | None = None
         self.on_interrupt: Callable[[], object] | None = None
         self.refs = References(self)
         engine.register(self)
-        self._finalizer = weakref.finalize(self, _release, self._fibers, self.native)
 
     # ------------------------------------------------------------------------------------------------ life
 
@@ -142,6 +141,7 @@ class Store:
         self.closed = True
         self.context.closed = 1
         self._fibers.close()
+        self._all_fibers.clear()
         for instance in self.instances:
             instance.release()
         for memory in self.memories:
@@ -215,7 +215,7 @@ class Store:
 
     def fibers(self) -> Iterator[Any]:
         """All fibers, idle ones too."""
-        return self._fibers.fibers()
+        return iter(self._all_fibers)
 
     def keep(self, cdata: object) -> None:
         """Keep memory that guests point to as long as the store is open."""
@@ -267,7 +267,7 @@ class Store:
                 elif status == _NO_FIBER:
                     if context.depth > self.limits.nested_calls:
                         raise Trap(TrapCode.STACK_OVERFLOW)
-                    self._fibers.new()
+                    self._all_fibers.append(self._fibers.new())
                     status = native.call(site)
                     continue
                 else:
@@ -343,8 +343,3 @@ class Store:
             raise EngineBug(f"no core context at {vmctx}: magic 0x{header.magic:x}")
         return self.instances[header.handle]
 
-
-def _release(fibers: Any, context: Any) -> None:
-    """What a store that nobody closed leaves behind. Instances and memories free themselves."""
-    fibers.close()
-    context.close()

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from core_rt import native
 from core_rt.errors import Frame
 
 if TYPE_CHECKING:
     from core_rt.store import Store
 
+_UNKNOWN = 0xFFFF_FFFF
 _NOTED = 32
 """Most frames that go into an exception's notes."""
 
@@ -18,17 +21,19 @@ _NOTED = 32
 class Backtrace:
     """Program counters of a guest's stack, innermost first. Calling it gives the frames."""
 
-    __slots__ = ("_frames", "_modules", "_pcs")
+    __slots__ = ("_frames", "_modules", "_offset", "_pcs")
 
-    def __init__(self, store: Store, pcs: Sequence[int]) -> None:
+    def __init__(self, store: Store, pcs: Sequence[int], offset: int | None = None) -> None:
         self._pcs = pcs
+        self._offset = offset
         self._modules = store.engine.code_owners()
         self._frames: tuple[Frame, ...] | None = None
 
     @classmethod
     def of_trap(cls, store: Store, fiber: Any) -> Backtrace:
         """Where a fiber trapped; the shim has collected the frames."""
-        return cls(store, native.frames(fiber))
+        offset = fiber.trap_offset
+        return cls(store, native.frames(fiber), None if offset == _UNKNOWN else offset)
 
     @classmethod
     def of_fiber(cls, store: Store, fiber: Any) -> Backtrace:
@@ -37,15 +42,17 @@ class Backtrace:
 
     def __call__(self) -> tuple[Frame, ...]:
         if self._frames is None:
-            frames = (self._frame(pc, index > 0) for index, pc in enumerate(self._pcs))
-            self._frames = tuple(frame for frame in frames if frame is not None)
+            frames = map(self._frame, self._pcs)
+            found = [frame for frame in frames if frame is not None]
+            if self._offset is not None and found:
+                # An explicit trap says where it stands.
+                found[0] = attrs.evolve(found[0], offset=self._offset)
+            self._frames = tuple(found)
         return self._frames
 
-    def _frame(self, pc: int, is_return_address: bool) -> Frame | None:
-        # A return address is the instruction after the call, which may belong to the next line or even function.
-        wanted = pc - 1 if is_return_address else pc
+    def _frame(self, pc: int) -> Frame | None:
         for module in self._modules:
-            found = module.compiled.lookup(wanted)
+            found = module.compiled.lookup(pc)
             if found is not None:
                 function, offset = found
                 return Frame(module.name, function, module.decoded.func_name(function), offset)
