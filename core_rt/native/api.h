@@ -14,6 +14,7 @@ int vm_is_parked(VMFiber *fiber);
 uint64_t vm_thread_token(void);
 VMFiber *vm_fiber_new(VMStoreContext *store, uint64_t stack_size);
 int vm_fiber_free(VMFiber *fiber);
+int vm_fibers_close(VMStoreContext *store);
 void vm_fiber_pool_limit(uint64_t mappings, uint64_t resident);
 
 /* traps (trap.c) */

@@ -87,7 +87,9 @@ def make_builder(base: Path | None) -> FFI:
     builder = FFI()
     builder.cdef(structs.cdef() + (HERE / "api.h").read_text())
     # -z now: the first call of a libc function through the PLT would otherwise run the dynamic linker on a guest's stack.
-    flags = ["-O2", "-std=gnu11", "-fno-omit-frame-pointer", "-fno-lto", "-fvisibility=hidden", "-Wall", "-Wextra"]
+    # Backtraces go through the shim: whoever leaves a fiber must have a frame of its own.
+    frames = ["-fno-omit-frame-pointer", "-fno-optimize-sibling-calls"]
+    flags = ["-O2", "-std=gnu11", *frames, "-fno-lto", "-fvisibility=hidden", "-Wall", "-Wextra"]
     if platform.machine() in ("x86_64", "AMD64"):
         flags.append("-fcf-protection=none")  # switching stacks is not what a shadow stack expects
     builder.set_source(

@@ -9,7 +9,8 @@
  *       +----------------vm_abandon--------------------------------------+
  *
  * LEFT fibers are attached: they form the list store.running -> outer -> outer ..., `depth` long. Only its head may be
- * resumed, parked or abandoned. PARKED ones are on their own. */
+ * resumed, parked or abandoned. PARKED ones are on their own. When a store is closed all become GONE: no stack any more, but
+ * whoever still holds one may ask about it until the store is freed. */
 #include "shim.h"
 
 __thread Thread vm_thread;
@@ -148,6 +149,7 @@ int vm_resume(VMFiber *fiber) {
     if (UNLIKELY(store->running != fiber)) return -1;
     return enter(store, fiber);
   }
+  if (state == FIBER_GONE) return STATUS_CLOSED;
   if (state != FIBER_PARKED) return -1;
   if (UNLIKELY(!vm_thread.ready)) vm_thread_init();
   if (UNLIKELY(!own(store))) return STATUS_BUSY;
@@ -174,8 +176,9 @@ int vm_resume_running(VMStoreContext *store) {
 
 int vm_park(VMFiber *fiber) {
   VMStoreContext *store = fiber->store;
+  if (((Fiber *)fiber)->state != FIBER_LEFT) return -1;
   if (!owned(store)) return STATUS_BUSY;
-  if (((Fiber *)fiber)->state != FIBER_LEFT || store->running != fiber) return -1;
+  if (store->running != fiber) return -1;
   ((Fiber *)fiber)->state = FIBER_PARKED;
   detach(store, fiber);
   return 0;
@@ -192,6 +195,7 @@ int vm_abandon(VMFiber *fiber) {
     detach(store, fiber);
     return 0;
   }
+  if (self->state == FIBER_GONE) return 0;
   /* Parked: nobody needs to own the store for that, it may be busy with something else. */
   uint32_t parked = FIBER_PARKED;
   if (!__atomic_compare_exchange_n(&self->state, &parked, FIBER_IDLE, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) return -1;
@@ -331,15 +335,34 @@ VMFiber *vm_fiber_new(VMStoreContext *store, uint64_t stack_size) {
 }
 
 static void destroy(Fiber *fiber) {
-  free_mapping(fiber->face.mapping, fiber->face.mapping_size);
+  if (fiber->face.mapping) free_mapping(fiber->face.mapping, fiber->face.mapping_size);
   free(fiber);
+}
+
+int vm_fibers_close(VMStoreContext *store) {
+  if (!own(store)) return STATUS_BUSY;
+  if (store->depth) return -1;
+  pthread_mutex_lock(&vm_lock);
+  Fiber *fibers = ((Store *)store)->fibers;
+  pthread_mutex_unlock(&vm_lock);
+  __atomic_store_n(&((Store *)store)->returned, NULL, __ATOMIC_RELAXED);
+  store->idle = NULL;
+  store->trapped = NULL;
+  for (Fiber *fiber = fibers; fiber; fiber = fiber->sibling) {
+    uint8_t *mapping = fiber->face.mapping;
+    fiber->state = FIBER_GONE;
+    fiber->face.mapping = NULL;
+    if (mapping) free_mapping(mapping, fiber->face.mapping_size);
+  }
+  disown(store);
+  return 0;
 }
 
 int vm_fiber_free(VMFiber *fiber) {
   VMStoreContext *store = fiber->store;
   Fiber *self = (Fiber *)fiber;
   if (!own(store)) return STATUS_BUSY;
-  if (self->state == FIBER_LEFT || self->state == FIBER_INSIDE) {
+  if (self->state != FIBER_IDLE && self->state != FIBER_PARKED) {
     disown(store);
     return -1;
   }

@@ -108,5 +108,13 @@ class FiberStacks:
         return {"fibers": self.count, "bytes": self.count * self.size}
 
     def close(self) -> None:
-        """Give up the fibers: they are freed with the store's context."""
+        """Free all stacks, with what is suspended on them. `StoreError` while a guest is being run. May be repeated.
+
+        Parked fibers may be abandoned (nothing happens) or resumed (`STATUS_CLOSED`) until the store's context is closed.
+        """
+        if self._store.closed:
+            return
+        status = lib.vm_fibers_close(self._store.context)
+        if status:
+            raise StoreError("the store is in use")
         self.count = 0

@@ -79,7 +79,7 @@ extern VMStatistics vm_counts HIDDEN; /* under vm_lock, except traps (atomic) */
 HIDDEN uint64_t vm_round_to_page(uint64_t size); /* 0 when it overflows */
 
 /* ------------------------------------------------------------------------------------------------ private tails */
-enum { FIBER_IDLE, FIBER_INSIDE, FIBER_LEFT, FIBER_PARKED };
+enum { FIBER_IDLE, FIBER_INSIDE, FIBER_LEFT, FIBER_PARKED, FIBER_GONE };
 
 typedef struct Fiber {
   VMFiber face; /* first: a VMFiber * of ours is a Fiber * */
