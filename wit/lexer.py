@@ -15,7 +15,7 @@ import attrs
 
 from wit.errors import Source, Span, WitError
 
-__all__ = ["KEYWORDS", "Token", "check_characters", "tokenize"]
+__all__ = ["FORBIDDEN", "KEYWORDS", "Token", "check_characters", "tokenize"]
 
 KEYWORDS = frozenset(
     """as async bool borrow char constructor enum export f32 f64 flags from func future import include interface list
@@ -39,8 +39,9 @@ _TOKEN = re.compile(
 )
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
 
-# Control codes, bidirectional overrides, and what Unicode deprecates or strongly discourages.
-_FORBIDDEN = re.compile(
+# Control codes, bidirectional overrides, and what Unicode deprecates or strongly discourages. (Surrogates are no
+# characters at all.)
+FORBIDDEN = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069"
     "\u0149\u0673\u0f77\u0f79\u17a3\u17a4\u17b4\u17b5\u206a-\u206f\u2329\u232a\U000e0001\ud800-\udfff]"
 )
@@ -62,7 +63,7 @@ class Token:
 
 def check_characters(source: Source) -> None:
     """Raise `WitError` at the first character that no WIT file may hold."""
-    bad = _FORBIDDEN.search(source.text)
+    bad = FORBIDDEN.search(source.text)
     if bad is None:
         return
     code = ord(bad[0])

@@ -25,7 +25,7 @@ only inside `OwnType` or `BorrowType`, as in the component model. Interfaces and
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias, TypeVar
 
 import attrs
@@ -68,6 +68,7 @@ __all__ = [
     "WorldItem",
     "children",
     "interface_dependencies",
+    "reachable_packages",
     "structure",
     "type_text",
     "typedefs_of",
@@ -632,25 +633,58 @@ def interface_dependencies(owner: Interface | World) -> list[Interface]:
     return list(found.values())
 
 
-def type_text(type: Type | None) -> str:
-    """A type as WIT text, named types by their name: `result<list<u8>, errno>`; None is `_`."""
+def reachable_packages(package: Package) -> list[Package]:
+    """The packages that a package refers to, directly or not, and itself: dependencies first.
+
+    (In a model that comes from a component, packages may refer to each other in a circle; any order does then.)
+    """
+    done: dict[Package, None] = {}
+    path: dict[Package, Iterator[Package]] = {package: _referred_packages(package)}
+    while path:
+        here, rest = next(reversed(path.items()))
+        for other in rest:
+            if other not in done and other not in path:
+                path[other] = _referred_packages(other)
+                break
+        else:
+            done[here] = None
+            path.popitem()
+    return list(done)
+
+
+def _referred_packages(package: Package) -> Iterator[Package]:
+    interfaces = [*package.interfaces.values()]
+    for world in package.worlds.values():
+        interfaces += interface_dependencies(world)
+        items = (*world.imports.values(), *world.exports.values())
+        interfaces += [item.interface for item in items if isinstance(item, InterfaceItem)]
+    for interface in interfaces:
+        for near in (interface, *interface_dependencies(interface)):
+            if near.package is not None and near.package is not package:
+                yield near.package
+
+
+def type_text(type: Type | None, name: Callable[[str], str] = str) -> str:
+    """A type as WIT text: `result<list<u8>, errno>`; None is `_`. `name` writes the names of named types."""
     match type:
         case None:
             return "_"
         case Prim():
             return str(type.value)
-        case TypeDef(name=name) | OwnType(resource=TypeDef(name=name)):
-            return name
-        case BorrowType(resource=TypeDef(name=name)):
-            return f"borrow<{name}>"
+        case TypeDef() as typedef:
+            return name(typedef.name)
+        case OwnType(resource=resource):
+            return name(resource.name)
+        case BorrowType(resource=resource):
+            return f"borrow<{name(resource.name)}>"
         case ListType(element=element, length=length):
-            return f"list<{type_text(element)}{'' if length is None else f', {length}'}>"
+            return f"list<{type_text(element, name)}{'' if length is None else f', {length}'}>"
         case ResultType(ok=ok, error=error):
             if error is None:
-                return "result" if ok is None else f"result<{type_text(ok)}>"
-            return f"result<{type_text(ok)}, {type_text(error)}>"
+                return "result" if ok is None else f"result<{type_text(ok, name)}>"
+            return f"result<{type_text(ok, name)}, {type_text(error, name)}>"
         case _:
-            inside = ", ".join(map(type_text, children(type)))
+            inside = ", ".join(type_text(t, name) for t in children(type))
             keyword = _KEYWORDS[type.__class__]
             return f"{keyword}<{inside}>" if inside else keyword
 

@@ -21,6 +21,7 @@ __all__ = [
     "PlainName",
     "canonical_version_key",
     "escape_keyword",
+    "is_canonical_version",
     "is_interface_name",
     "is_kebab",
     "is_package_label",
@@ -48,7 +49,7 @@ _INTERFACE = re.compile(
     rf"(?P<ns>{_WORDS}(?::{_WORDS})*):(?P<pkg>{_WORDS}(?:/{_LABEL})*)/(?P<iface>{_LABEL})(?:@(?P<version>.+))?"
 )
 # Canonical versions (`1`, `0.2`, `0.0.3`, `0.0.0`) are no semver but may stand after `@` all the same.
-_is_canonical_version = re.compile(r"[1-9][0-9]*|0\.[1-9][0-9]*|0\.0\.[1-9][0-9]*|0\.0\.0").fullmatch
+_match_canonical_version = re.compile(r"[1-9][0-9]*|0\.[1-9][0-9]*|0\.0\.[1-9][0-9]*|0\.0\.0").fullmatch
 # More digits than this is no version anybody publishes, and Python refuses to convert numbers of some thousand digits.
 _MAX_VERSION_LENGTH = 256
 
@@ -155,7 +156,7 @@ def parse_interface_id(name: str) -> InterfaceId:
     if match is None:
         raise WitError(f"`{name}` is not a valid interface name (wanted `namespace:package/interface@version`)")
     version: str | None = match["version"]
-    if version is not None and _is_canonical_version(version) is None and not is_semver(version):
+    if version is not None and not is_canonical_version(version) and not is_semver(version):
         raise WitError(f"`{version}` is not a valid semantic version in `{name}`")
     return InterfaceId(match["ns"], match["pkg"], match["iface"], version)
 
@@ -179,6 +180,11 @@ def strong_key(name: str) -> str:
 # ---- Versions ----------------------------------------------------------------------------------------------------
 
 
+def is_canonical_version(text: str) -> bool:
+    """Whether `text` is a canonical version: `1`, `0.2`, `0.0.3` or `0.0.0`."""
+    return _match_canonical_version(text) is not None
+
+
 def is_semver(text: str) -> bool:
     """Whether `text` is a valid version of Semantic Versioning 2.0."""
     # The library's pattern lets digits of other scripts and a last newline pass.
@@ -198,7 +204,7 @@ def split_version(text: str) -> tuple[str, str]:
 
     A version that is canonical already has an empty suffix. Raises `WitError` if it is no version.
     """
-    if _is_canonical_version(text):
+    if is_canonical_version(text):
         return text, ""
     version = parse_version(text)
     if version.major:
@@ -222,6 +228,6 @@ def version_sort_key(text: str | None) -> semver.Version:
     """A key that sorts versions by semver precedence; no version comes first, a canonical version at its lowest."""
     if text is None:
         return semver.Version(0, 0, 0, prerelease="0")
-    if _is_canonical_version(text):
+    if is_canonical_version(text):
         return semver.Version.parse(text + ".0" * (2 - text.count(".")))
     return parse_version(text)
