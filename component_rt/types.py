@@ -5,7 +5,8 @@ The rules of this file:
 - Value types, resource types and function types are *hash-consed*: building the same type twice gives the same object.
   Types are directed graphs with sharing, and `result<t, t>` nested forty times has 2**40 leaves as a tree, so anything
   that walked a type as a tree (attrs' own `==` and `hash` too) could be kept busy for ever by a small component.
-- A type may carry a `TypeName`: the import or export that gave it a label (`type bytes = list<u8>` of an interface).
+- A type may carry a `TypeName`: which definition, import or export introduced it (`type bytes = list<u8>` of an
+  interface); `label` is what to call it, if anything.
   The name is **not** part of equality: `==` and `hash` look at `canonical`, the same type without any names, and cost
   O(1). Named and unnamed forms are distinct objects, therefore compare with `==`, never with `is`; dispatch with
   `match` on the class or with a table on `kind`.
@@ -101,12 +102,13 @@ class _Interned(type):
 
 @attrs.frozen(eq=False)
 class TypeName:
-    """The label under which an import or export introduced a type; one object for each such introduction."""
+    """One introduction of a type; two types with the same name object come from the same one.
 
-    label: str
+    `label` is that of the import or export which introduced it, None where a record, variant, enum or flags type is
+    merely defined: it still has an identity (Explainer, "External Visibility of Types") but nothing to call it by.
+    """
 
-    def __str__(self) -> str:
-        return self.label
+    label: str | None = None
 
 
 @attrs.frozen(eq=False)
@@ -132,7 +134,7 @@ class _Type(metaclass=_Interned):
     kind: ClassVar[str] = ""
     """The WIT keyword of the type (`"u8"`, `"list"`, ...): the key of dispatch tables. A field of primitives."""
     name: TypeName | None = attrs.field(default=None, kw_only=True, repr=False)
-    """The import or export that introduced the type, if any; not part of equality."""
+    """What introduced the type, if it matters; not part of equality."""
     depth: int = attrs.field(init=False, repr=False)
     """Levels of nesting, 1 for a leaf."""
     tree_size: int = attrs.field(init=False, repr=False)
@@ -195,8 +197,13 @@ class _Type(metaclass=_Interned):
     def __hash__(self) -> int:
         return hash(id(self.canonical))
 
+    @property
+    def label(self) -> str | None:
+        """The label under which an import or export introduced the type."""
+        return None if self.name is None else self.name.label
+
     def __str__(self) -> str:
-        if self.name is not None:
+        if self.name is not None and self.name.label is not None:
             return self.name.label
         return self.spelled() if self.tree_size <= SPELLED_LIMIT else f"{self.kind} (too large to print)"
 
@@ -446,7 +453,7 @@ class ResourceType(_Type):
         return frozenset((self.id,))
 
     def __str__(self) -> str:
-        return str(self.id) if self.name is None else self.name.label
+        return self.label or str(self.id)
 
 
 @attrs.frozen(eq=False, repr=False)
