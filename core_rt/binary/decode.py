@@ -85,11 +85,11 @@ class _Decoder:
 
     @staticmethod
     def _preamble(data: bytes) -> None:
-        if len(data) < 4 and _MAGIC.startswith(data):
+        if len(data) < 4:
             raise DecodeError("unexpected end", len(data))
         if data[:4] != _MAGIC:
             raise DecodeError("magic header not detected", 0)
-        if len(data) < 8 and _VERSION.startswith(data[4:8]):
+        if len(data) < 8:
             raise DecodeError("unexpected end", len(data))
         if data[4:8] != _VERSION:
             hint = ": this is a component, not a core module" if data[6:8] == b"\x01\x00" else ""
@@ -116,7 +116,7 @@ class _Decoder:
         if reader.pos > end:
             raise DecodeError("unexpected end", end)
         self.module.customs.append((name, reader.pos, end))
-        reader.pos = end
+        reader.skip(end - reader.pos)
 
     def _type_section(self) -> None:
         types = self.module.types
@@ -358,8 +358,9 @@ class _Decoder:
                     raise ValidationError(f"unknown memory {memory}", at)
                 offset = read_const(module, self.types, I64 if module.memories[memory].is64 else I32)
             size = reader.length()
-            module.data_segments.append(DataSegment(mode, memory, offset, reader.pos, reader.pos + size))
-            reader.pos += size
+            begin = reader.pos
+            reader.skip(size)
+            module.data_segments.append(DataSegment(mode, memory, offset, begin, begin + size))
 
 
 # Section id → place in the order, what reads it.

@@ -71,7 +71,7 @@ def read_names(section: bytes | None) -> Names:
             id_ = reader.byte()
             size = reader.length()
             start = reader.pos
-            sub = Reader(section, start, start + size)
+            sub = Reader(section, start, min(start + size, len(section)))
             if id_ == 0:
                 names = attrs.evolve(names, module=sub.name())
             else:

@@ -120,19 +120,25 @@ class Reader:
         self.pos = pos
         return value
 
+    def skip(self, size: int) -> None:
+        """Pass over `size` bytes."""
+        if size > self.end - self.pos:
+            raise self.ended()
+        self.pos += size
+
     def take(self, size: int) -> bytes:
         """The next `size` bytes."""
         pos = self.pos
-        if size > self.end - pos:
-            raise self.ended()
-        self.pos = pos + size
-        return self.data[pos : pos + size]
+        self.skip(size)
+        return self.data[pos : self.pos]
 
     def length(self) -> int:
-        """A count or size (u32) that cannot exceed the bytes that are left."""
+        """A count or size (u32) of things that take a byte or more each: it must not exceed the bytes that are left, its
+        own included, so that nothing is allocated for a count that cannot be true. A size may still turn out too large
+        by those few bytes."""
         pos = self.pos
         size = self.u32()
-        if size > self.end - self.pos:
+        if size > self.end - pos:
             raise DecodeError("length out of bounds", pos)
         return size
 

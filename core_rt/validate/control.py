@@ -6,7 +6,7 @@ and returns the immediate for the instruction's record.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 from core_rt.binary import limits
@@ -118,10 +118,10 @@ def br_table(s: BodyState, op: int) -> tuple[tuple[int, ...], int]:
     default = s.u32()
     s.pop(I32)
     labels = s.label(default)
-    for index in set(targets):
-        other = s.label(index)
+    # Each list of types once: there are fewer of those than a hostile module can have labels.
+    for other in {id(types): types for types in map(s.label, set(targets))}.values():
         if len(other) != len(labels):
-            raise s.invalid(f"type mismatch: labels {index} and {default} take different numbers of values")
+            raise s.invalid("type mismatch: labels of one br_table take different numbers of values")
         if other != labels:
             s.check_top(other)
     s.pops(labels)
@@ -203,7 +203,7 @@ def return_call_ref(s: BodyState, op: int) -> int:
 # ------------------------------------------------------------------------------------------ branches on references
 
 
-def _branch_through(s: BodyState, labels: Sequence[ValType]) -> None:
+def _branch_through(s: BodyState, labels: tuple[ValType, ...]) -> None:
     """A conditional branch that falls through: the operands are then known as the label's types."""
     s.pops(labels)
     s.stack.extend(labels)

@@ -109,7 +109,7 @@ def i31_get(s: BodyState, op: int) -> None:
 
 def struct_new(s: BodyState, op: int) -> int:
     index = s.u32()
-    s.pops([unpacked(field.storage) for field in s.struct_fields(index)])
+    s.pops(tuple([unpacked(field.storage) for field in s.struct_fields(index)]))
     s.push(s.defined(index).ref)
     return index
 
@@ -181,7 +181,7 @@ def array_new_fixed(s: BodyState, op: int) -> tuple[int, int]:
     at = s.pos
     count = s.u32()
     limits.check_limit("elements of array.new_fixed", count, limits.MAX_ARRAY_NEW_FIXED, at)
-    s.pops([unpacked(s.array_field(index).storage)] * count)
+    s.pops((unpacked(s.array_field(index).storage),) * count)
     s.push(s.defined(index).ref)
     return index, count
 

@@ -187,13 +187,17 @@ class BodyState:
         if len(stack) == self.height:
             if self.frames[-1].unreachable:
                 return BOTTOM
-            raise self.invalid(f"type mismatch: {want} expected, but nothing on the stack")
+            raise self._mismatch((want,), [])
         found = stack.pop()
         if found is want or found is BOTTOM or matches_val(found, want):
             return found
         if found is BOTTOM_REF and isinstance(want, RefType):
             return found
-        raise self.invalid(f"type mismatch: {want} expected, {found} found")
+        raise self._mismatch((want,), [found])
+
+    def _mismatch(self, want: tuple[ValType, ...], have: list[ValType]) -> ValidationError:
+        wanted, found = " ".join(map(repr, want)), " ".join(map(repr, have))
+        return self.invalid(f"type mismatch: instruction requires [{wanted}] but stack has [{found}]")
 
     def pop_any(self) -> ValType:
         """Take one operand of any type, possibly `BOTTOM`."""
@@ -213,17 +217,21 @@ class BodyState:
             return None
         raise self.invalid(f"type mismatch: a reference expected, {found} found")
 
-    def pops(self, want: Sequence[ValType]) -> None:
+    def pops(self, want: tuple[ValType, ...]) -> None:
         """Take operands, the last first."""
         count = len(want)
         if count == 0:
             return
         stack = self.stack
-        if len(stack) - self.height >= count and all(map(_same, stack[-count:], want)):
+        have = stack[max(self.height, len(stack) - count) :]
+        if tuple(have) == want:
             del stack[-count:]
             return
-        for type_ in reversed(want):
-            self.pop(type_)
+        try:
+            for type_ in reversed(want):
+                self.pop(type_)
+        except ValidationError:
+            raise self._mismatch(want, have) from None
 
     def push(self, type_: ValType) -> None:
         """Put one value."""
@@ -233,7 +241,7 @@ class BodyState:
         """Put values."""
         self.stack.extend(types)
 
-    def check_top(self, want: Sequence[ValType]) -> None:
+    def check_top(self, want: tuple[ValType, ...]) -> None:
         """As `pops`, leaving the stack as it is."""
         saved = self.stack[self.height :]
         self.pops(want)
@@ -406,7 +414,3 @@ class BodyState:
         if not type_.is64 and offset >> 32:
             raise self.invalid("offset out of range")
         return align, offset, memory
-
-
-def _same(a: ValType, b: ValType) -> bool:
-    return a is b
