@@ -13,7 +13,8 @@ from core_rt.native.lib import CData, address, exhausted, ffi, lib
 
 __all__ = ["CodeArena", "register_code", "unregister_code"]
 
-_CHUNK = 64 << 10
+_CHUNK_LEAST = 64 << 10
+_CHUNK_MOST = 8 << 20
 _MOST = 1 << 30
 
 
@@ -33,15 +34,19 @@ def _free(chunks: list[_Chunk]) -> None:
 
 
 class CodeArena:
-    """Grows by chunks, frees all at once. Thread-safe. Faults of code in it are traps.
+    """Grows by chunks (each at least as large as all before it, so there are few), frees all at once. Thread-safe.
+
+    Faults of code in it are traps.
 
     The caller keeps it open as long as its code may run or views of it are used.
     """
 
-    __slots__ = ("__weakref__", "_chunks", "_finalizer", "_lock")
+    __slots__ = ("__weakref__", "_chunks", "_dirty", "_finalizer", "_lock", "_size")
 
     def __init__(self) -> None:
         self._chunks: list[_Chunk] = []
+        self._dirty: list[_Chunk] = []
+        self._size = 0
         self._lock = threading.Lock()
         self._finalizer = weakref.finalize(self, _free, self._chunks)
         self._finalizer.atexit = False
@@ -62,15 +67,17 @@ class CodeArena:
                 at = (chunk.used + align - 1) & -align
                 if at + size <= chunk.size:
                     return self._take(chunk, at, size)
-            arena = lib.vm_code_arena_new(max(_CHUNK, size))
+            arena = lib.vm_code_arena_new(max(size, min(max(self._size, _CHUNK_LEAST), _CHUNK_MOST)))
             if arena == ffi.NULL:
                 exhausted(f"no memory for {size} bytes of code")
             chunk = _Chunk(arena, address(arena.rx), arena.size, os.getpid())
             self._chunks.append(chunk)
+            self._size += chunk.size
             return self._take(chunk, 0, size)
 
-    @staticmethod
-    def _take(chunk: _Chunk, at: int, size: int) -> tuple[memoryview, int]:
+    def _take(self, chunk: _Chunk, at: int, size: int) -> tuple[memoryview, int]:
+        if chunk.flushed == chunk.used:
+            self._dirty.append(chunk)
         chunk.used = at + size
         view = memoryview(ffi.buffer(chunk.arena.rw + at, size)) if size else memoryview(bytearray())
         return view, chunk.rx + at
@@ -85,10 +92,10 @@ class CodeArena:
     def publish(self) -> None:
         """Make what was written since the last time fit to run (instruction caches on aarch64)."""
         with self._lock:
-            for chunk in self._chunks:
-                if chunk.flushed < chunk.used:
-                    lib.vm_code_flush(chunk.arena.rx + chunk.flushed, chunk.used - chunk.flushed)
-                    chunk.flushed = chunk.used
+            for chunk in self._dirty:
+                lib.vm_code_flush(chunk.arena.rx + chunk.flushed, chunk.used - chunk.flushed)
+                chunk.flushed = chunk.used
+            self._dirty.clear()
 
     @property
     def ranges(self) -> list[tuple[int, int]]:
@@ -105,6 +112,7 @@ class CodeArena:
     def close(self) -> None:
         """Unmap everything. May be repeated."""
         with self._lock:
+            self._dirty.clear()
             self._finalizer()
 
 

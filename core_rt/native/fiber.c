@@ -342,6 +342,7 @@ static void destroy(Fiber *fiber) {
 int vm_fibers_close(VMStoreContext *store) {
   if (!own(store)) return STATUS_BUSY;
   if (store->depth) return -1;
+  uint64_t closed = 0;
   pthread_mutex_lock(&vm_lock);
   Fiber *fibers = ((Store *)store)->fibers;
   pthread_mutex_unlock(&vm_lock);
@@ -352,8 +353,13 @@ int vm_fibers_close(VMStoreContext *store) {
     uint8_t *mapping = fiber->face.mapping;
     fiber->state = FIBER_GONE;
     fiber->face.mapping = NULL;
-    if (mapping) free_mapping(mapping, fiber->face.mapping_size);
+    if (!mapping) continue;
+    free_mapping(mapping, fiber->face.mapping_size);
+    closed++;
   }
+  pthread_mutex_lock(&vm_lock);
+  vm_counts.fibers -= closed;
+  pthread_mutex_unlock(&vm_lock);
   disown(store);
   return 0;
 }
@@ -396,7 +402,7 @@ void vm_fibers_drop(Store *store) {
   pthread_mutex_lock(&vm_lock);
   Fiber *fiber = store->fibers;
   store->fibers = NULL;
-  for (Fiber *f = fiber; f; f = f->sibling) vm_counts.fibers--;
+  for (Fiber *f = fiber; f; f = f->sibling) vm_counts.fibers -= f->face.mapping != NULL;
   pthread_mutex_unlock(&vm_lock);
   while (fiber) {
     Fiber *next = fiber->sibling;
