@@ -3,8 +3,8 @@
 Two ways in: setuptools (`cffi_modules = ["core_rt/native/build.py:ffibuilder"]`), which builds for the wheel, and
 `python core_rt/native/build.py`, which builds in place for work on a checkout.
 
-The structs come from `core_rt/vm/structs.py`, loaded by path: importing `core_rt` would import the shim that is not there yet.
-What C needs of them is written beside the sources as `vm_layout.h` and `vm_generated.h`.
+The structs come from `core_rt/vm/structs.py`, loaded by path: the shim that `core_rt`
+needs is not there yet. What C needs of them is written beside the sources as `vm_layout.h` and `vm_generated.h`.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def write_if_changed(path: Path, text: str) -> None:
 
 
 def make_builder(base: Path | None) -> FFI:
-    """The cffi builder for the shim; writes the generated headers. Paths are relative to `base`, absolute without one."""
+    """The cffi builder for the shim; writes the generated headers. Paths are relative to `base`, if there is one."""
 
     def place(path: Path) -> str:
         return os.path.relpath(path, base) if base else str(path)
@@ -86,7 +86,7 @@ def make_builder(base: Path | None) -> FFI:
     write_if_changed(HERE / "vm_generated.h", generated_header(structs))
     builder = FFI()
     builder.cdef(structs.cdef() + (HERE / "api.h").read_text())
-    # -z now: the first call of a libc function through the PLT would otherwise run the dynamic linker on a guest's stack.
+    # -z now: else the first call of a libc function through the PLT runs the dynamic linker on a guest's stack.
     # Backtraces go through the shim: whoever leaves a fiber must have a frame of its own.
     frames = ["-fno-omit-frame-pointer", "-fno-optimize-sibling-calls"]
     flags = ["-O2", "-std=gnu11", *frames, "-fno-lto", "-fvisibility=hidden", "-Wall", "-Wextra"]

@@ -52,7 +52,7 @@ class CodeArena:
         self._finalizer.atexit = False
 
     def alloc(self, size: int, align: int = 16) -> tuple[memoryview, int]:
-        """`size` bytes: a view to write them through and the address to run them at, a multiple of `align` (at most 4096).
+        """`size` bytes: a view to write them through, and the address to run them at (`align` is at most 4096).
 
         `publish` must be called between writing and running. `ExhaustionError` when there is no memory.
         """

@@ -57,7 +57,7 @@ def is_parked(fiber: CData) -> bool:
 
 
 def frames(fiber: CData) -> list[int]:
-    """The program counters that a trap left in the fiber, innermost first, at most 128 (`frames_more` counts the others).
+    """The program counters that a trap left in the fiber, innermost first, at most 128 (`frames_more`: how many more).
 
     Each is an address inside the instruction being executed: for calls that is the return address less one.
     """
@@ -90,7 +90,7 @@ class FiberStacks:
         """How many fibers there are."""
 
     def new(self) -> CData:
-        """Make one more fiber, a `VMFiber *`; the store's next call finds it. `ExhaustionError` when there is no memory."""
+        """Make one more fiber, a `VMFiber *`, for the store's next call. `ExhaustionError` when there is no memory."""
         fiber = lib.vm_fiber_new(self._store.context, self.size)
         if fiber == ffi.NULL:
             exhausted(f"no stack of {self.size} bytes for a guest")
@@ -110,7 +110,7 @@ class FiberStacks:
     def close(self) -> None:
         """Free all stacks, with what is suspended on them. `StoreError` while a guest is being run. May be repeated.
 
-        Parked fibers may be abandoned (nothing happens) or resumed (`STATUS_CLOSED`) until the store's context is closed.
+        Parked fibers may be abandoned (nothing happens) or resumed (`STATUS_CLOSED`) until the context is closed.
         """
         if self._store.closed:
             return

@@ -1,4 +1,4 @@
-"""The raw cffi module, typed. Nothing outside `core_rt.native` imports `_shim`; other modules use the names re-exported there.
+"""The raw cffi module, typed. Only this package touches `_shim`; others use the names that the package re-exports.
 
 C functions and structs: `api.h` (comments there say what -1 and NULL mean) and `core_rt/vm/structs.py`.
 """
@@ -6,12 +6,12 @@ C functions and structs: `api.h` (comments there say what -1 and NULL mean) and 
 from __future__ import annotations
 
 import os
-from typing import Any, Final, NoReturn, Protocol, TypeAlias, cast
+from typing import Any, Final, NoReturn, Protocol, TypeAlias
 
 from core_rt.errors import EngineBug, ExhaustionError
 
 try:
-    from core_rt.native import _shim
+    from core_rt.native import _shim  # type: ignore[attr-defined]
 except ImportError as error:
     raise ImportError(
         "the C shim of core_rt is not built for this Python: install the package, or in a checkout run "
@@ -69,7 +69,7 @@ class Shim(Protocol):
 
 
 ffi: Final[Any] = _shim.ffi
-lib: Final = cast(Shim, _shim.lib)
+lib: Final[Shim] = _shim.lib
 
 _NULL: Final = ffi.NULL
 

@@ -49,7 +49,7 @@ class Reservation:
         self.base: int = address(handle.base)
         self.size: int = handle.size
         release = lib.vm_release
-        # The owner of the range is the pointer, not this object: views keep it alive (and it keeps `handle` in its closure).
+        # The owner of the range is the pointer, not this object: views keep it alive.
         self._bytes: CData = ffi.gc(ffi.cast("char *", handle.base), lambda _: release(handle))
 
     @property
@@ -78,7 +78,7 @@ class Reservation:
             exhausted(f"cannot commit {length} bytes of memory")
 
     def decommit(self, keep: int = 0) -> None:
-        """Reset all but the first `keep` bytes (rounded up to whole pages): not accessible, zero when committed again."""
+        """Reset all but the first `keep` bytes (rounded up to pages): not accessible, zero when committed again."""
         if lib.vm_decommit(self._open(), keep):
             exhausted("cannot reset a memory")
 
@@ -108,7 +108,7 @@ class Reservation:
 
 
 def set_pool_limits(*, reservations: int | None = None, stacks: int | None = None, resident_stacks: int = 64) -> None:
-    """How many freed reservations and fiber stacks the process keeps for reuse, and how many of the stacks with their pages."""
+    """How many freed reservations and fiber stacks are kept for reuse, and how many of the stacks with their pages."""
     if reservations is not None:
         lib.vm_reservation_pool_limit(reservations)
     if stacks is not None:

@@ -11,7 +11,7 @@ __all__ = ["StoreContext", "new_block"]
 
 
 class StoreContext:
-    """Owns a `VMStoreContext`, its values buffer and its fibers. `context` is the cffi pointer to it, `address` the number."""
+    """Owns a `VMStoreContext` (`context` is the pointer, `address` the number), its values buffer and its fibers."""
 
     __slots__ = ("__weakref__", "_finalizer", "address", "context")
 
@@ -36,7 +36,7 @@ class StoreContext:
         return not self._finalizer.alive
 
     def close(self) -> None:
-        """Free the context and all fibers, parked ones too. `StoreError` while a guest is being run. May be repeated."""
+        """Free the context and all fibers, parked ones too. `StoreError` while a guest is run. May be repeated."""
         if not self._finalizer.alive:
             return
         if lib.vm_store_free(self.context):

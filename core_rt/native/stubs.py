@@ -1,4 +1,4 @@
-"""Lazy-compile stubs: see `stubs.c`. They depend on nothing but their index, so any number of instances may share them."""
+"""Lazy-compile stubs: see `stubs.c`. They depend on nothing but their index, so instances may share them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Stubs"]
 
 
 class Stubs:
-    """`count` stubs in a row: calling number i leaves the fiber with `STATUS_COMPILE` until `code_table[i]` is another address.
+    """`count` stubs in a row: number i leaves the fiber with `STATUS_COMPILE` until `code_table[i]` is another address.
 
     Stub i stands at `first + i * stride`.
     """

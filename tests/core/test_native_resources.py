@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import subprocess
 import sys
@@ -13,11 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from core_rt import native
 from core_rt.errors import EngineBug, ExhaustionError
 from core_rt.native import ffi
 from core_rt.vm import structs as s
-
 from tests.core.native_guest import HOST_CALL, INTERRUPT_CHECK, Guest, builtin
 from tests.core.test_native_calls import ADD, ASK
 
@@ -197,7 +198,7 @@ def test_code_arena_is_never_writable_and_executable(guest: Guest) -> None:
     places = [arena.alloc(3000, 64) for _ in range(100)]
     assert all(rx % 64 == 0 for _, rx in places)
     ends = sorted(rx for _, rx in places)
-    assert all(b - a >= 3000 for a, b in zip(ends, ends[1:]))
+    assert all(b - a >= 3000 for a, b in itertools.pairwise(ends))
     assert arena.statistics()["chunks"] > 1
     view, rx = places[50]
     view[:4] = b"\1\2\3\4"
@@ -300,7 +301,7 @@ def test_stacks_that_cannot_be() -> None:
     guest.close()
 
 
-# ---------------------------------------------------------------------------------------------------- ticker and interrupts
+# ---------------------------------------------------------------------------------------------------- interrupts
 
 
 def test_ticker_interrupts_a_loop(guest: Guest, ticks: None) -> None:
@@ -406,7 +407,8 @@ def run_child(program: str) -> subprocess.CompletedProcess[str]:
     guest = Guest(stacks=2)
     """
     source = textwrap.dedent(prelude) + textwrap.dedent(program)
-    return subprocess.run([sys.executable, "-X", "faulthandler", "-c", source], capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-X", "faulthandler", "-c", source]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
 def test_fork() -> None:
@@ -480,7 +482,9 @@ def test_threads_that_end_free_their_signal_stacks() -> None:
 
 def test_host_call_inside_a_loop_is_quick(guest: Guest) -> None:
     """No figure is asserted that a loaded machine could miss: a round trip that takes 20 µs has lost its way."""
-    loop = HOST_CALL + """
+    loop = (
+        HOST_CALL
+        + """
       br label %l
     l:
       %i = phi i64 [10000, %entry], [%j, %l]
@@ -490,6 +494,7 @@ def test_host_call_inside_a_loop_is_quick(guest: Guest) -> None:
       br i1 %c, label %l, label %d
     d:
       ret void"""
+    )
     site = guest.site(guest.code(loop))
     begin = time.perf_counter()
     status, calls = native.call(site), 0

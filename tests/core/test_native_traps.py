@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from core_rt import native
 from core_rt.errors import TrapCode
 from core_rt.native import ffi
 from core_rt.vm import structs as s
-
 from tests.core.native_guest import HOST_CALL, Guest, builtin
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -35,7 +35,8 @@ RECURSE = """
 
 
 def load_at(address: int) -> str:
-    return f"%x = load volatile i32, ptr inttoptr (i64 {address} to ptr)\n%z = zext i32 %x to i64\nstore i64 %z, ptr %values\nret void"
+    load = f"%x = load volatile i32, ptr inttoptr (i64 {address} to ptr)"
+    return load + "\n%z = zext i32 %x to i64\nstore i64 %z, ptr %values\nret void"
 
 
 @pytest.fixture
@@ -109,14 +110,17 @@ def test_stack_overflow(guest: Guest, pad: int) -> None:
 
 
 def test_stack_overflow_inside_the_shim(guest: Guest) -> None:
-    """Frames that need no room by themselves, and a host call at every depth: the shim's own push faults at some of them."""
-    body = HOST_CALL + """
+    """Small frames and a host call at every depth: the shim's own push is what faults at some of them."""
+    body = (
+        HOST_CALL
+        + """
       call void %hc(ptr %host, ptr %values)
       %q = getelementptr i8, ptr %values, i64 16
       %fi = load ptr, ptr %q
       call void %fi(ptr %vm, ptr %values)
       store volatile i64 0, ptr %values
       ret void"""
+    )
     address = guest.code(body)
     for shift in range(0, 128, 16):
         guest.values[2] = address
