@@ -133,9 +133,11 @@ class Reader:
         return self.data[pos : self.pos]
 
     def length(self) -> int:
-        """A count or size (u32) of things that take a byte or more each: it must not exceed the bytes that are left, its
-        own included, so that nothing is allocated for a count that cannot be true. A size may still turn out too large
-        by those few bytes."""
+        """A count or size (u32) of things that take a byte or more each.
+
+        It must not exceed the bytes that are left, its own included, so that nothing is allocated for a count that
+        cannot be true. A size may still turn out too large by those few bytes.
+        """
         pos = self.pos
         size = self.u32()
         if size > self.end - pos:

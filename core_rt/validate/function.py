@@ -203,18 +203,19 @@ def _run(state: BodyState, base: int) -> None:
             natural, t = operands[op]
             align = data[pos]
             offset = data[pos + 1]
-            # A flags byte up to the natural alignment names no memory and needs no further check.
-            if align <= natural and plain_memory and offset < 0x80:
+            pos += 2
+            if offset >= 0x80:
+                offset, pos = uleb(data, pos - 1, 64)
+            # A flags byte up to the natural alignment names no memory; 5 bytes are what a 32-bit offset may take.
+            if align <= natural and plain_memory and offset < 0x1_0000_0000 and pos - at <= 7:
                 if kind == LOAD:
                     if len(stack) > height and stack[-1] is I32:
                         stack[-1] = t
-                        pos += 2
                         append((op, (align, offset, 0), base + at))
                         continue
                 elif len(stack) - height >= 2 and stack[-1] is t and stack[-2] is I32:
                     pop()
                     pop()
-                    pos += 2
                     append((op, (align, offset, 0), base + at))
                     continue
         pos = at + 1
