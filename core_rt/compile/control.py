@@ -23,7 +23,7 @@ from core_rt.opcodes import BY_NAME, OPCODES
 from core_rt.types import ValType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 _OPENERS: Final = frozenset(row.code for row in OPCODES if row.mnemonic in ("block", "loop", "if", "try_table"))
 _END: Final = BY_NAME["end"].code
@@ -235,7 +235,7 @@ def _emit_end(f: Emitter, imm: Any) -> None:
 
 def open_function(f: Emitter) -> None:
     """Push the outermost label and begin the function."""
-    label = Label("func", "ret", 0, (), f.signature.results)
+    label = Label("func", "end", 0, (), f.signature.results)
     f.labels.append(label)
     f.begin_region(poll=True)
 
@@ -361,24 +361,45 @@ def write_body_counting(f: Emitter) -> None:
         handlers[op](f, imm)
 
 
-def write_body_with_lines(f: Emitter, location: Any) -> None:
-    """As `write_body`, marking calls and memory accesses with the debug location that `location(offset)` names."""
+def write_body_with_lines(f: Emitter, location: Callable[[int], int]) -> None:
+    """As `write_body`, with debug locations; `location(offset)` gives the number of one.
+
+    Every instruction carries the location of the last call or memory access before it in the text: LLVM may fold a load into the
+    arithmetic that follows, and the result has the location of that.
+    """
     handlers = HANDLERS
     free = _FREE
     counting = f.unit.fuel
+    lines, cold = f.lines, f.cold
+    mark = f", !dbg !{location(f.unit.module.bodies[f.unit.current][0])}"
     open_function(f)
-    lines = f.lines
-    done = len(lines)
+    done = _mark(lines, 0, mark, mark)
+    done_cold = _mark(cold, 0, mark, mark)
     for op, imm, f.offset in f.code:
-        offset = f.offset
+        here = f", !dbg !{location(f.offset)}"
         if counting and op not in free:
             f.fuel_cost += 1
         handlers[op](f, imm)
+        done_cold = _mark(cold, done_cold, here, here)
         for k in range(done, len(lines)):
-            line = lines[k]
-            if "volatile" in line or "call " in line:
-                lines[k] = f"{line}, !dbg !{location(offset)}"
-        done = len(lines)
+            if "volatile" in lines[k] or "call " in lines[k]:
+                done = _mark(lines, done, mark, here)
+                mark = here
+                break
+        else:
+            done = _mark(lines, done, mark, mark)
+
+
+def _mark(lines: list[str], start: int, before: str, after: str) -> int:
+    """Append `before` to lines up to the first call or access, `after` from there on; returns the number of lines."""
+    mark = before
+    for k in range(start, len(lines)):
+        first, newline, rest = lines[k].partition("\n")
+        if "volatile" in first or "call " in first:
+            mark = after
+        if first and first[-1] not in ": " and first[:6] != "switch":
+            lines[k] = f"{first}{mark}{newline}{rest}"
+    return len(lines)
 
 
 _FREE: Final = frozenset(row.code for row in OPCODES if row.mnemonic in ("nop", "drop", "block", "loop", "end", "else"))

@@ -79,7 +79,7 @@ class Emitter:
     __slots__ = (
         "blocks", "bool_line", "bool_value", "bool_bit", "block", "body", "code", "cold", "constants", "fuel_cost", "fuel_line",
         "gc_leaves", "gc_values", "gc_slots", "labels", "lines", "locals", "local_types", "n", "offset", "out", "preamble", "ret_area", "signature",
-        "stack", "traps", "unit", "unlikely",
+        "stack", "traps", "unit", "unlikely", "vectors",
     )  # fmt: skip
 
     def __init__(self, unit: Unit, body: FuncBody, signature: Signature) -> None:
@@ -110,6 +110,8 @@ class Emitter:
         self.local_types = [lltype(t) for t in body.locals]
         self.locals = [f"%{i + 1}" for i in range(len(signature.params))]
         self.gc_values: set[str] = set()
+        self.vectors: dict[str, tuple[str, str]] = {}
+        """v128 → the same value as another vector type, where it was computed as that."""
         self.gc_slots = 0
         self.gc_leaves: list[int] = []
         zero = self._zeros() if unit.optimised else ZERO
@@ -284,7 +286,7 @@ class Emitter:
             before = self.let(f"load i64, ptr {place}")
             after = self.n = self.n + 1
             self.fuel_line = len(self.lines)
-            self.out(f"%{after} = sub i64 {before}, ")
+            self.out(f"%{after} = sub i64 {before}, ")  # the price is appended by `end_region`
             self.out(f"store i64 %{after}, ptr {place}")
             if poll:
                 self._visit("out_of_fuel", self.let(f"icmp slt i64 %{after}, 0"))

@@ -83,6 +83,8 @@ class Unit:
     tail_members: frozenset[int] = frozenset()
     exposed: frozenset[int] | None = None
     """Functions that get an entry in the code table (None: all); others may be changed at will by LLVM."""
+    current: int = attrs.field(init=False, default=0)
+    """The defined function being written."""
     num_imports: int = attrs.field(init=False)
     num_defined: int = attrs.field(init=False)
     alias_vm: str = attrs.field(init=False)
@@ -125,6 +127,7 @@ class Unit:
     def add_function(self, defined: int, body: FuncBody) -> None:
         """Write a function, and its wrapper if it makes tail calls."""
         sig = self.signature_of(self.module.funcs[self.num_imports + defined])
+        self.current = defined
         f = Emitter(self, body, sig)
         tail = makes_tail_calls(body)
         convention, name = ("tailcc ", f"t{defined}") if tail else ("", f"f{defined}")
