@@ -34,10 +34,9 @@ from component_rt.types import (
 )
 
 if TYPE_CHECKING:
-    from core_rt.binary.model import DecodedModule
-
     from component_rt.features import Features
     from core_rt import types as core
+    from core_rt.binary.model import DecodedModule
 
 __all__ = [
     "AliasCoreExport",

@@ -1,29 +1,57 @@
-"""Component-level types: values for value and function types, identities for resource types.
+"""All component-level types: those of values, functions and resources (`valtypes`) and of imports and exports.
 
-The rules of this file:
-
-- Value types, resource types and function types are *hash-consed*: building the same type twice gives the same object.
-  Types are directed graphs with sharing, and `result<t, t>` nested forty times has 2**40 leaves as a tree, so anything
-  that walked a type as a tree (attrs' own `==` and `hash` too) could be kept busy for ever by a small component.
-- A type may carry a `TypeName`: which definition, import or export introduced it (`type bytes = list<u8>` of an
-  interface); `label` is what to call it, if anything.
-  The name is **not** part of equality: `==` and `hash` look at `canonical`, the same type without any names, and cost
-  O(1). Named and unnamed forms are distinct objects, therefore compare with `==`, never with `is`; dispatch with
-  `match` on the class or with a table on `kind`.
-- A resource type is equal to itself only (`ResourceId`, compared by identity). Types which mention resources are
-  rewritten by substitution when a component is instantiated (`validate/substitute.py`).
-
-Nouns follow the Explainer ("Type definitions") and the reference semantics' `definitions.py`.
+`ExternType` is what may be imported and exported, `DefType` what a type index may stand for. Extern types other than
+functions have no identity of their own and are compared by `validate/subtype.py` only.
 """
 
 from __future__ import annotations
 
-import threading
-import weakref
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import attrs
+
+from component_rt.valtypes import (
+    BOOL,
+    CHAR,
+    ERROR_CONTEXT,
+    F32,
+    F64,
+    NO_RESOURCES,
+    PRIMITIVES,
+    S8,
+    S16,
+    S32,
+    S64,
+    STRING,
+    TREE_LIMIT,
+    U8,
+    U16,
+    U32,
+    U64,
+    BorrowType,
+    CaseType,
+    EnumType,
+    FieldType,
+    FlagsType,
+    FuncType,
+    FutureType,
+    ListType,
+    MapType,
+    OptionType,
+    OwnType,
+    PrimValType,
+    RecordType,
+    ResourceId,
+    ResourceType,
+    ResultType,
+    StreamType,
+    TupleType,
+    TypeName,
+    ValType,
+    VariantType,
+    despecialize,
+)
 
 if TYPE_CHECKING:
     from core_rt import types as core
@@ -76,517 +104,6 @@ __all__ = [
     "despecialize",
 ]
 
-NO_RESOURCES: frozenset[ResourceId] = frozenset()
-TREE_LIMIT = 1 << 40
-"""`tree_size` counts no further than this, so that numbers stay small however often a type is shared."""
-SPELLED_LIMIT = 500
-"""Larger types are not written out in messages: as a tree they may be of any size."""
-
-_TABLE: weakref.WeakValueDictionary[tuple[Any, ...], Any] = weakref.WeakValueDictionary()
-_LOCK = threading.Lock()
-
-
-class _Interned(type):
-    """Metaclass: a constructor call answers the one object with these fields.
-
-    Keys name child types by `id`, since `==` on them ignores names; the entry's value keeps its children alive, so an
-    id is not reused as long as its entry lives.
-    """
-
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        made = super().__call__(*args, **kwargs)
-        key = (cls, *made._key())
-        with _LOCK:
-            return _TABLE.setdefault(key, made)
-
-
-@attrs.frozen(eq=False)
-class TypeName:
-    """One introduction of a type; two types with the same name object come from the same one.
-
-    `label` is that of the import or export which introduced it, None where a record, variant, enum or flags type is
-    merely defined: it still has an identity (Explainer, "External Visibility of Types") but nothing to call it by.
-    """
-
-    label: str | None = None
-
-
-@attrs.frozen(eq=False)
-class ResourceId:
-    """The identity of a resource type, as one component sees it. `debug` is for messages only."""
-
-    debug: str | None = None
-    rep: core.ValType | None = None
-    """Core representation (`i32` or `i64`) of a resource that this component defines, None for an abstract one."""
-
-    def __str__(self) -> str:
-        return self.debug or "resource"
-
-
-def _lowest(types: Iterable[_Type | None]) -> tuple[_Type, ...]:
-    return tuple(t for t in types if t is not None)
-
-
-@attrs.frozen(eq=False, repr=False)
-class _Type(metaclass=_Interned):
-    """What value and resource types share; the derived numbers are fixed when the type is built."""
-
-    kind: ClassVar[str] = ""
-    """The WIT keyword of the type (`"u8"`, `"list"`, ...): the key of dispatch tables. A field of primitives."""
-    name: TypeName | None = attrs.field(default=None, kw_only=True, repr=False)
-    """What introduced the type, if it matters; not part of equality."""
-    depth: int = attrs.field(init=False, repr=False)
-    """Levels of nesting, 1 for a leaf."""
-    tree_size: int = attrs.field(init=False, repr=False)
-    """Nodes of the type written out as a tree, at most `TREE_LIMIT`."""
-    resources: frozenset[ResourceId] = attrs.field(init=False, repr=False)
-    """Every resource that the type mentions."""
-    has_borrow: bool = attrs.field(init=False, repr=False)
-    """Whether a `borrow` occurs anywhere inside."""
-    _canonical: Any = attrs.field(init=False, repr=False)
-
-    def __attrs_post_init__(self) -> None:
-        children = self.children()
-        depth = size = 1
-        resources = self._own_resources()
-        borrow = self.kind == "borrow"
-        plain = self.name is None
-        for child in children:
-            depth = max(depth, child.depth + 1)
-            size += child.tree_size
-            if child.resources:
-                resources = resources | child.resources if resources else child.resources
-            borrow = borrow or child.has_borrow
-            plain = plain and child._canonical is None
-        put = object.__setattr__
-        put(self, "depth", depth)
-        put(self, "tree_size", min(size, TREE_LIMIT))
-        put(self, "resources", resources)
-        put(self, "has_borrow", borrow)
-        # None stands for "self": a reference to oneself would leave every type to the cycle collector.
-        put(self, "_canonical", None if plain else self.rebuild([child.canonical for child in children]))
-
-    def children(self) -> tuple[_Type, ...]:
-        """The types directly inside, in the order of the text format."""
-        return ()
-
-    def rebuild(self, children: list[Any], name: TypeName | None = None) -> Any:
-        """This constructor over other children (as many as `children()` has), under `name`."""
-        return self.named(name)
-
-    def named(self, name: TypeName | None) -> Any:
-        """The same type as introduced by `name`."""
-        return self if name is self.name else attrs.evolve(self, name=name)
-
-    def _key(self) -> tuple[Any, ...]:
-        raise NotImplementedError
-
-    def _own_resources(self) -> frozenset[ResourceId]:
-        return NO_RESOURCES
-
-    @property
-    def canonical(self) -> Any:
-        """The type without names; equal types have the same canonical object."""
-        return self if self._canonical is None else self._canonical
-
-    def __eq__(self, other: object) -> bool:
-        if self is other:
-            return True
-        return self.canonical is other.canonical if isinstance(other, _Type) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(id(self.canonical))
-
-    @property
-    def label(self) -> str | None:
-        """The label under which an import or export introduced the type."""
-        return None if self.name is None else self.name.label
-
-    def __str__(self) -> str:
-        if self.name is not None and self.name.label is not None:
-            return self.name.label
-        return self.spelled() if self.tree_size <= SPELLED_LIMIT else f"{self.kind} (too large to print)"
-
-    def __repr__(self) -> str:
-        return f"<{self}>"
-
-    def spelled(self) -> str:
-        """The type as WIT spells it where it is defined."""
-        return self.kind
-
-
-class ValType(_Type):
-    """A value type (`valtype` of the Explainer)."""
-
-    __slots__ = ()
-
-
-def _id(t: object) -> int:
-    return 0 if t is None else id(t)
-
-
-def _angle(kind: str, *args: object) -> str:
-    return f"{kind}<{', '.join('_' if a is None else str(a) for a in args)}>"
-
-
-@attrs.frozen(eq=False, repr=False)
-class PrimValType(ValType):
-    """A primitive type; `kind` is its WIT name. Use the constants `BOOL`, `S8`, ... `ERROR_CONTEXT`."""
-
-    kind: str  # type: ignore[misc]  # the one family where the keyword differs by instance
-
-    def _key(self) -> tuple[Any, ...]:
-        return (self.kind, _id(self.name))
-
-
-@attrs.frozen
-class FieldType:
-    """A field of a record."""
-
-    label: str
-    t: ValType
-
-
-@attrs.frozen
-class CaseType:
-    """A case of a variant; `t` is its payload."""
-
-    label: str
-    t: ValType | None = None
-
-
-def _fields(fields: Iterable[FieldType | tuple[str, ValType]]) -> tuple[FieldType, ...]:
-    return tuple(f if isinstance(f, FieldType) else FieldType(*f) for f in fields)
-
-
-def _cases(cases: Iterable[CaseType | tuple[str, ValType | None]]) -> tuple[CaseType, ...]:
-    return tuple(c if isinstance(c, CaseType) else CaseType(*c) for c in cases)
-
-
-@attrs.frozen(eq=False, repr=False)
-class RecordType(ValType):
-    """`record { label: t, ... }`, at least one field."""
-
-    kind: ClassVar[str] = "record"
-    fields: tuple[FieldType, ...] = attrs.field(converter=_fields)
-
-    def children(self) -> tuple[_Type, ...]:
-        return tuple([f.t for f in self.fields])
-
-    def rebuild(self, children: list[Any], name: TypeName | None = None) -> RecordType:
-        return RecordType([FieldType(f.label, t) for f, t in zip(self.fields, children, strict=True)], name=name)
-
-    def _key(self) -> tuple[Any, ...]:
-        return (_id(self.name), *[(f.label, id(f.t)) for f in self.fields])
-
-    def spelled(self) -> str:
-        return "record { " + ", ".join(f"{f.label}: {f.t}" for f in self.fields) + " }"
-
-
-@attrs.frozen(eq=False, repr=False)
-class VariantType(ValType):
-    """`variant { label(t), ... }`, at least one case."""
-
-    kind: ClassVar[str] = "variant"
-    cases: tuple[CaseType, ...] = attrs.field(converter=_cases)
-
-    def children(self) -> tuple[_Type, ...]:
-        return _lowest([c.t for c in self.cases])
-
-    def rebuild(self, children: list[Any], name: TypeName | None = None) -> VariantType:
-        rest = iter(children)
-        return VariantType([CaseType(c.label, None if c.t is None else next(rest)) for c in self.cases], name=name)
-
-    def _key(self) -> tuple[Any, ...]:
-        return (_id(self.name), *[(c.label, _id(c.t)) for c in self.cases])
-
-    def spelled(self) -> str:
-        cases = [c.label if c.t is None else f"{c.label}({c.t})" for c in self.cases]
-        return "variant { " + ", ".join(cases) + " }"
-
-
-@attrs.frozen(eq=False, repr=False)
-class ListType(ValType):
-    """`list<t>`, or `list<t, length>` with a fixed number of elements."""
-
-    kind: ClassVar[str] = "list"
-    t: ValType
-    length: int | None = None
-
-    def children(self) -> tuple[_Type, ...]:
-        return (self.t,)
-
-    def rebuild(self, children: list[Any], name: TypeName | None = None) -> ListType:
-        return ListType(children[0], self.length, name=name)
-
-    def _key(self) -> tuple[Any, ...]:
-        return (_id(self.name), id(self.t), self.length)
-
-    def spelled(self) -> str:
-        return _angle("list", self.t) if self.length is None else _angle("list", self.t, self.length)
-
-
-@attrs.frozen(eq=False, repr=False)
-class TupleType(ValType):
-    """`tuple<t, ...>`, at least one type."""
-
-    kind: ClassVar[str] = "tuple"
-    ts: tuple[ValType, ...] = attrs.field(converter=tuple)
-
-    def children(self) -> tuple[_Type, ...]:
-        return self.ts
-
-    def rebuild(self, children: list[Any], name: TypeName | None = None) -> TupleType:
-        return TupleType(children, name=name)
-
-    def _key(self) -> tuple[Any, ...]:
-        return (_id(self.name), *[id(t) for t in self.ts])
-
-    def spelled(self) -> str:
-        return _angle("tuple", *self.ts)
-
-
-@attrs.frozen(eq=False, repr=False)
-class FlagsType(ValType):
-    """`flags { label, ... }`, 1 to 32 labels."""
-
-    kind: ClassVar[str] = "flags"
-    labels: tuple[str, ...] = attrs.field(converter=tuple)
-
-    def _key(self) -> tuple[Any, ...]:
-        return (_id(self.name), *self.labels)
-
-    def spelled(self) -> str:
-        return f"{self.kind} {{ {', '.join(self.labels)} }}"
-
-
-@attrs.frozen(eq=False, repr=False)
-class EnumType(ValType):
-    """`enum { label, ... }`, at least one label."""
-
-    kind: ClassVar[str] = "enum"
-    labels: tuple[str, ...] = attrs.field(converter=tuple)
-
-    def _key(self) -> tuple[Any, ...]:
-        return (_id(self.name), *self.labels)
-
-    spelled = FlagsType.spelled
-
-
-@attrs.frozen(eq=False, repr=False)
-class OptionType(ValType):
-    """`option<t>`."""
-
-    kind: ClassVar[str] = "option"
-    t: ValType
-
-    def children(self) -> tuple[_Type, ...]:
-        return (self.t,)
-
-    def rebuild(self, children: list[Any], name: TypeName | None = None) -> OptionType:
-        return OptionType(children[0], name=name)
-
-    def _key(self) -> tuple[Any, ...]:
-        return (_id(self.name), id(self.t))
-
-    def spelled(self) -> str:
-        return _angle("option", self.t)
-
-
-@attrs.frozen(eq=False, repr=False)
-class ResultType(ValType):
-    """`result<ok, error>`, either may be missing."""
-
-    kind: ClassVar[str] = "result"
-    ok: ValType | None = None
-    error: ValType | None = None
-
-    def children(self) -> tuple[_Type, ...]:
-        return _lowest((self.ok, self.error))
-
-    def rebuild(self, children: list[Any], name: TypeName | None = None) -> ResultType:
-        rest = iter(children)
-        ok = None if self.ok is None else next(rest)
-        return ResultType(ok, None if self.error is None else next(rest), name=name)
-
-    def _key(self) -> tuple[Any, ...]:
-        return (_id(self.name), _id(self.ok), _id(self.error))
-
-    def spelled(self) -> str:
-        if self.error is not None:
-            return _angle("result", self.ok, self.error)
-        return "result" if self.ok is None else _angle("result", self.ok)
-
-
-@attrs.frozen(eq=False, repr=False)
-class MapType(ValType):
-    """`map<k, v>`; `k` is bool, an integer, char or string."""
-
-    kind: ClassVar[str] = "map"
-    k: ValType
-    v: ValType
-
-    def children(self) -> tuple[_Type, ...]:
-        return (self.k, self.v)
-
-    def rebuild(self, children: list[Any], name: TypeName | None = None) -> MapType:
-        return MapType(*children, name=name)
-
-    def _key(self) -> tuple[Any, ...]:
-        return (_id(self.name), id(self.k), id(self.v))
-
-    def spelled(self) -> str:
-        return _angle("map", self.k, self.v)
-
-
-@attrs.frozen(eq=False, repr=False)
-class ResourceType(_Type):
-    """A reference to a resource type. Not a value type: values are `own` and `borrow` handles to it."""
-
-    kind: ClassVar[str] = "resource"
-    id: ResourceId
-
-    def _key(self) -> tuple[Any, ...]:
-        return (_id(self.name), id(self.id))
-
-    def _own_resources(self) -> frozenset[ResourceId]:
-        return frozenset((self.id,))
-
-    def __str__(self) -> str:
-        return self.label or str(self.id)
-
-
-@attrs.frozen(eq=False, repr=False)
-class OwnType(ValType):
-    """`own<rt>`: a handle that owns the resource."""
-
-    kind: ClassVar[str] = "own"
-    rt: ResourceType
-
-    def children(self) -> tuple[_Type, ...]:
-        return (self.rt,)
-
-    def rebuild(self, children: list[Any], name: TypeName | None = None) -> OwnType:
-        return OwnType(children[0], name=name)
-
-    def _key(self) -> tuple[Any, ...]:
-        return (_id(self.name), id(self.rt))
-
-    def spelled(self) -> str:
-        return _angle("own", self.rt)
-
-
-@attrs.frozen(eq=False, repr=False)
-class BorrowType(ValType):
-    """`borrow<rt>`: a handle lent for the time of a call."""
-
-    kind: ClassVar[str] = "borrow"
-    rt: ResourceType
-
-    def children(self) -> tuple[_Type, ...]:
-        return (self.rt,)
-
-    def rebuild(self, children: list[Any], name: TypeName | None = None) -> BorrowType:
-        return BorrowType(children[0], name=name)
-
-    def _key(self) -> tuple[Any, ...]:
-        return (_id(self.name), id(self.rt))
-
-    def spelled(self) -> str:
-        return _angle("borrow", self.rt)
-
-
-@attrs.frozen(eq=False, repr=False)
-class StreamType(ValType):
-    """`stream<t>`, or `stream` whose elements carry nothing."""
-
-    kind: ClassVar[str] = "stream"
-    t: ValType | None = None
-
-    def children(self) -> tuple[_Type, ...]:
-        return () if self.t is None else (self.t,)
-
-    def rebuild(self, children: list[Any], name: TypeName | None = None) -> StreamType:
-        return StreamType(children[0] if children else None, name=name)
-
-    def _key(self) -> tuple[Any, ...]:
-        return (_id(self.name), _id(self.t))
-
-    def spelled(self) -> str:
-        return self.kind if self.t is None else _angle(self.kind, self.t)
-
-
-@attrs.frozen(eq=False, repr=False)
-class FutureType(ValType):
-    """`future<t>`, or `future` whose value carries nothing."""
-
-    kind: ClassVar[str] = "future"
-    t: ValType | None = None
-
-    def children(self) -> tuple[_Type, ...]:
-        return () if self.t is None else (self.t,)
-
-    def rebuild(self, children: list[Any], name: TypeName | None = None) -> FutureType:
-        return FutureType(children[0] if children else None, name=name)
-
-    def _key(self) -> tuple[Any, ...]:
-        return (_id(self.name), _id(self.t))
-
-    spelled = StreamType.spelled
-
-
-BOOL = PrimValType("bool")
-S8 = PrimValType("s8")
-U8 = PrimValType("u8")
-S16 = PrimValType("s16")
-U16 = PrimValType("u16")
-S32 = PrimValType("s32")
-U32 = PrimValType("u32")
-S64 = PrimValType("s64")
-U64 = PrimValType("u64")
-F32 = PrimValType("f32")
-F64 = PrimValType("f64")
-CHAR = PrimValType("char")
-STRING = PrimValType("string")
-ERROR_CONTEXT = PrimValType("error-context")
-
-PRIMITIVES: Mapping[str, PrimValType] = {
-    t.kind: t for t in (BOOL, S8, U8, S16, U16, S32, U32, S64, U64, F32, F64, CHAR, STRING, ERROR_CONTEXT)
-}
-
-
-def _params(params: Iterable[tuple[str, ValType]]) -> tuple[tuple[str, ValType], ...]:
-    return tuple((name, t) for name, t in params)
-
-
-@attrs.frozen(eq=False, repr=False)
-class FuncType(_Type):
-    """`func(name: t, ...) -> result`, `async func` when `is_async`."""
-
-    kind: ClassVar[str] = "func"
-    params: tuple[tuple[str, ValType], ...] = attrs.field(converter=_params)
-    result: ValType | None = None
-    is_async: bool = False
-
-    def children(self) -> tuple[_Type, ...]:
-        types: list[_Type] = [t for _, t in self.params]
-        if self.result is not None:
-            types.append(self.result)
-        return tuple(types)
-
-    def rebuild(self, children: list[Any], name: TypeName | None = None) -> FuncType:
-        names = [label for label, _ in self.params]
-        result = None if self.result is None else children[-1]
-        return FuncType(zip(names, children, strict=False), result, self.is_async, name=name)
-
-    def _key(self) -> tuple[Any, ...]:
-        return (_id(self.name), self.is_async, _id(self.result), *[(n, id(t)) for n, t in self.params])
-
-    def spelled(self) -> str:
-        params = ", ".join(f"{n}: {t}" for n, t in self.params)
-        arrow = "" if self.result is None else f" -> {self.result}"
-        return f"{'async ' if self.is_async else ''}func({params}){arrow}"
-
 
 @attrs.frozen
 class Attributes:
@@ -609,6 +126,7 @@ class CoreModuleType:
 
     depth: ClassVar[int] = 1
     resources: ClassVar[frozenset[ResourceId]] = NO_RESOURCES
+    has_resource: ClassVar[bool] = False
     kind: ClassVar[str] = "core module"
 
     @property
@@ -635,6 +153,10 @@ class ValueExtern:
     def resources(self) -> frozenset[ResourceId]:
         return self.t.resources
 
+    @property
+    def has_resource(self) -> bool:
+        return self.t.has_resource
+
 
 @attrs.frozen(eq=False)
 class TypeBound:
@@ -660,6 +182,10 @@ class TypeBound:
     def resources(self) -> frozenset[ResourceId]:
         return self.t.resources
 
+    @property
+    def has_resource(self) -> bool:
+        return self.t.has_resource
+
 
 def _measure(externs: Iterable[ExternType]) -> tuple[int, int, frozenset[ResourceId]]:
     depth = size = 1
@@ -667,7 +193,7 @@ def _measure(externs: Iterable[ExternType]) -> tuple[int, int, frozenset[Resourc
     for extern in externs:
         depth = max(depth, extern.depth + 1)
         size += extern.tree_size
-        if extern.resources:
+        if extern.has_resource:
             resources |= extern.resources
     return depth, min(size, TREE_LIMIT), frozenset(resources) if resources else NO_RESOURCES
 
@@ -696,6 +222,11 @@ class InstanceType:
         put(self, "depth", depth)
         put(self, "tree_size", size)
         put(self, "resources", resources.difference(self.defined) if self.defined else resources)
+
+    @property
+    def has_resource(self) -> bool:
+        """Whether a resource from outside is mentioned."""
+        return bool(self.resources)
 
 
 @attrs.frozen(eq=False)
@@ -726,27 +257,13 @@ class ComponentType:
         put(self, "tree_size", size)
         put(self, "resources", resources.difference(self.imported, self.defined))
 
+    @property
+    def has_resource(self) -> bool:
+        """Whether a resource from outside is mentioned."""
+        return bool(self.resources)
+
 
 DefType: TypeAlias = ValType | ResourceType | FuncType | ComponentType | InstanceType
 """What the type index space holds."""
 ExternType: TypeAlias = CoreModuleType | FuncType | ValueExtern | TypeBound | ComponentType | InstanceType
 """What may be imported and exported."""
-
-
-def despecialize(t: ValType) -> ValType:
-    """The fundamental type that a specialized one stands for (Explainer, "Specialized value types").
-
-    `string` and `flags` stay, as in the reference semantics, for the canonical ABI treats them apart.
-    """
-    match t:
-        case TupleType(ts=ts):
-            return RecordType([FieldType(str(i), u) for i, u in enumerate(ts)])
-        case EnumType(labels=labels):
-            return VariantType([CaseType(label) for label in labels])
-        case OptionType(t=u):
-            return VariantType([CaseType("none"), CaseType("some", u)])
-        case ResultType(ok=ok, error=error):
-            return VariantType([CaseType("ok", ok), CaseType("error", error)])
-        case MapType(k=k, v=v):
-            return ListType(TupleType((k, v)))
-    return t

@@ -60,15 +60,15 @@ def is_component(data: bytes | memoryview) -> bool:
     return bytes(data[:4]) == MAGIC and bytes(data[6:8]) == b"\x01\x00"
 
 
-def decode_component(data: bytes | memoryview, features: Features | None = None) -> Component:
+def decode_component(data: bytes | bytearray | memoryview, features: Features | None = None) -> Component:
     """Decode a component binary.
 
     Raises `DecodeError` (malformed) or `ValidationError` (a feature is off, an implementation limit), with the absolute
     byte offset.
     """
     if isinstance(data, memoryview):
-        data = data.cast("B") if data.contiguous else memoryview(bytes(data))
-    elif not isinstance(data, bytes):
+        data = data.cast("B") if data.contiguous else bytes(data)
+    elif isinstance(data, bytearray):
         data = bytes(data)
     return _component(Reader(data, 0, len(data)), Features() if features is None else features, 0)
 

@@ -311,7 +311,8 @@ def _context(scope: Scope, item: Canon) -> model.CanonBuiltin:
     if scope.context_type not in (None, t):
         raise ValidationError("all `context.get` and `context.set` of a component must have the same type", at)
     scope.context_type = t
-    params, results = ([], [t]) if item.name == "context.get" else ([t], [])
+    one: list[core.ValType] = [t]
+    params, results = ([], one) if item.name == "context.get" else (one, [])
     return _made(item, params, results, slot=item.slot, value_type=t)
 
 

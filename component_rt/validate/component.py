@@ -173,14 +173,15 @@ def _alias_outer(walk: _Walk, item: syntax.AliasOuter) -> None:
 def _type(walk: _Walk, item: syntax.TypeDef) -> None:
     scope = walk.scope
     if item.expr.kind == "resource":
-        record: Definition = _resource(scope, item)
+        record: Definition = _resource(walk, item)
     else:
         record = model.TypeDef(offset=item.offset, type=define_type(scope, item.expr))
     scope.definitions.append(record)
     walk.add(Sort.TYPE, record.type)  # type: ignore[attr-defined]
 
 
-def _resource(scope: Scope, item: syntax.TypeDef) -> model.ResourceDef:
+def _resource(walk: _Walk, item: syntax.TypeDef) -> model.ResourceDef:
+    scope = walk.scope
     rep, dtor = item.expr.parts
     at = item.expr.offset
     if rep != core.I32 and not (rep == core.I64 and scope.features.memory64):
@@ -189,7 +190,8 @@ def _resource(scope: Scope, item: syntax.TypeDef) -> model.ResourceDef:
         found: core.DefType = scope.at(Sort.CORE_FUNC, dtor, at)
         if found.composite != core.FuncType([rep], []):
             raise ValidationError(f"core function {dtor} has the wrong signature for a destructor", at)
-    made = ResourceId(None, rep)
+    known = walk.component.names.sorts.get(Sort.TYPE, {})
+    made = ResourceId(known.get(len(scope.spaces[Sort.TYPE])), rep)
     scope.create([made])
     scope.local.add(made)
     return model.ResourceDef(offset=item.offset, type=ResourceType(made), rep=rep, dtor=dtor)
@@ -227,6 +229,7 @@ def _instantiate(walk: _Walk, item: syntax.Instantiate) -> None:
             _use_value(scope, index, offset)
         if name in wanted.imports:
             args.append((name, sort, index))
+    scope.charge(wanted.tree_size, at)
     matched = _match_args(wanted, given, at)
     made = {old: ResourceType(ResourceId(old.debug)) for old in wanted.defined}
     substitution = Substitution({**matched.resources, **made}, matched.names)

@@ -123,7 +123,8 @@ def core_module_type(scope: Scope, expr: syntax.CoreModuleTypeExpr) -> CoreModul
         if kind == "type":
             types.extend(core_rec(types, rest[0]))
         elif kind == "alias":
-            types.append(_outer_core_type(scope, types, *rest, offset))
+            count, index = rest
+            types.append(_outer_core_type(scope, types, count, index, offset))
         elif kind == "import":
             module, name, extern = rest
             if (module, name) in imports:

@@ -52,6 +52,9 @@ Side = Literal["import", "export"]
 _NOMINAL = ("record", "variant", "flags", "enum", "resource")
 """Types that functions of imports and exports may use only under a visible name."""
 
+MAX_WORK = 5_000_000
+"""Limit of `Scope.charge`: a small component can import a large type many times."""
+
 _NO_IDS: frozenset[int] = frozenset()
 
 
@@ -59,6 +62,8 @@ _NO_IDS: frozenset[int] = frozenset()
 class Visible:
     """Types with an externally visible name, by identity."""
 
+    outer: Visible | None = None
+    """What is visible besides, for a look into an instance type that leaves no trace."""
     types: dict[int, Any] = attrs.Factory(dict)
     _nominal: dict[int, tuple[Any, frozenset[int]]] = attrs.Factory(dict)
 
@@ -81,24 +86,32 @@ class Visible:
 
     def inside(self, t: Any) -> frozenset[int]:
         """What the parts of `t` need."""
-        needed = _NO_IDS
+        needed: set[int] = set()
         for child in t.children():
-            needed = needed | self.needs(child)
-        return needed
+            needed |= self.needs(child)
+        return frozenset(needed) if needed else _NO_IDS
+
+    def _has(self, needed: frozenset[int]) -> bool:
+        scope: Visible | None = self
+        left: frozenset[int] | set[int] = needed
+        while left and scope is not None:
+            left = {i for i in left if i not in scope.types}
+            scope = scope.outer
+        return not left
 
     def covers(self, extern: ExternType) -> bool:
         """Whether `extern` uses visible types only; types that an instance exports count for what follows in it."""
         match extern:
             case FuncType():
-                return self.types.keys() >= self.needs(extern)
+                return self._has(self.needs(extern))
             case ValueExtern():
-                return self.types.keys() >= self.needs(extern.t)
+                return self._has(self.needs(extern.t))
             case TypeBound(t=InstanceType() as inner):
-                return Visible(dict(self.types)).covers(inner)
+                return Visible(self).covers(inner)
             case TypeBound(t=ComponentType()):
                 return True
             case TypeBound():
-                if not self.types.keys() >= self.inside(extern.t):
+                if not self._has(self.inside(extern.t)):
                     return False
                 self.add(extern.t)
                 return True
@@ -229,6 +242,8 @@ class Scope:
     definitions: list[Definition] = attrs.Factory(list)
     unused_values: dict[int, int] = attrs.Factory(dict)
     """Value indices not consumed yet, with their offsets."""
+    work: int = 0
+    """In the outermost scope: what `charge` has added up."""
     context_type: core.ValType | None = None
     """The type that all `context.get` and `context.set` of the component share, once there is one."""
 
@@ -252,6 +267,7 @@ class Scope:
 
     def add_import(self, given: ExternName, extern: ExternType, offset: int) -> Attributes:
         """An import: name rules, visibility."""
+        self.charge(extern.tree_size, offset)
         attributes = self.imports.add(given, extern, self.features, offset)
         if not self.visible_to_imports.covers(extern):
             self._invisible("import", extern, offset)
@@ -261,11 +277,22 @@ class Scope:
 
     def add_export(self, given: ExternName, extern: ExternType, offset: int) -> Attributes:
         """An export: name rules, visibility (of instance types it is checked where they are used)."""
+        self.charge(extern.tree_size, offset)
         attributes = self.exports.add(given, extern, self.features, offset)
         if self.kind != "instance type" and not self.visible_to_exports.covers(extern):
             self._invisible("export", extern, offset)
-        self.exposed |= extern.resources
+        if extern.has_resource:
+            self.exposed |= extern.resources
         return attributes
+
+    def charge(self, size: int, offset: int) -> None:
+        """Account for work proportional to the size of a type (as a tree, which is never less)."""
+        root = self
+        while root.parent is not None:
+            root = root.parent
+        root.work += size
+        if root.work > MAX_WORK:
+            raise ValidationError(f"effective type size of imports, exports and instances exceeds {MAX_WORK}", offset)
 
     def create(self, resources: Iterable[ResourceId]) -> None:
         """Take up resources of this scope's own."""

@@ -141,10 +141,15 @@ def _check_def(actual: DefType, wanted: DefType) -> None:
             check_func(actual, wanted)
         case (InstanceType(), InstanceType()) | (ComponentType(), ComponentType()):
             # An equality bound: each must be a subtype of the other.
-            check_extern(actual, wanted)
-            check_extern(wanted, actual)
+            _check_scope(actual, wanted)
+            _check_scope(wanted, actual)
         case _:
             raise Mismatch(f"expected {_def_kind(wanted)}, found {_def_kind(actual)}")
+
+
+def _check_scope(actual: Any, wanted: Any) -> None:
+    """Two instance types or two component types."""
+    check_extern(actual, wanted)
 
 
 def check_func(actual: FuncType, wanted: FuncType) -> None:

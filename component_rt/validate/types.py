@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from component_rt.abi.layout import layout
 from component_rt.binary import syntax
@@ -70,6 +70,8 @@ __all__ = [
     "valtype",
 ]
 
+T = TypeVar("T")
+
 MAX_DEPTH = 100
 """Levels of nesting of a type, the limit of other engines too; walks of types recurse this deep."""
 MAX_TREE_SIZE = 1_000_000
@@ -80,11 +82,11 @@ MAX_ELEM_SIZE = 1 << 28
 _KEY_TYPES = frozenset([BOOL, S8, U8, S16, U16, S32, U32, S64, U64, CHAR, STRING])
 
 
-def bounded(t: Any, offset: int) -> Any:
+def bounded(t: T, offset: int) -> T:
     """`t`, if it is within the limits of the implementation."""
-    if t.depth > MAX_DEPTH:
+    if t.depth > MAX_DEPTH:  # type: ignore[attr-defined]  # every type has these
         raise ValidationError(f"type nesting is too deep: more than {MAX_DEPTH} levels", offset)
-    if t.tree_size > MAX_TREE_SIZE:
+    if t.tree_size > MAX_TREE_SIZE:  # type: ignore[attr-defined]
         raise ValidationError(f"effective type size exceeds the limit of {MAX_TREE_SIZE}", offset)
     return t
 
@@ -234,22 +236,19 @@ def _func(scope: Scope, e: TypeExpr) -> FuncType:
 
 def define_type(scope: Scope, e: TypeExpr) -> DefType:
     """The type that `e` defines, other than a resource. Raises `ValidationError`."""
-    made: Any
-    if e.kind == "func":
-        made = _func(scope, e)
-    elif e.kind == "component":
-        made = _component(scope, e)
-    elif e.kind == "instance":
-        made = _instance(scope, e)
-    elif e.kind == "resource":
+    if e.kind == "resource":
         raise ValidationError("resources can only be defined within a concrete component", e.offset)
-    else:
-        made = bounded(_VALUES[e.kind](scope, e), e.offset)
-        if layout(made, 8).size >= MAX_ELEM_SIZE:
-            raise ValidationError(f"{e.kind} type exceeds maximum byte size of {MAX_ELEM_SIZE - 1}", e.offset)
+    define = _SCOPES.get(e.kind)
+    if define is not None:
+        return bounded(define(scope, e), e.offset)
+    made = bounded(_VALUES[e.kind](scope, e), e.offset)
+    if layout(made, 8).size >= MAX_ELEM_SIZE:
+        raise ValidationError(f"{e.kind} type exceeds maximum byte size of {MAX_ELEM_SIZE - 1}", e.offset)
+    if e.kind in ("record", "variant", "flags", "enum"):
         # These are told apart by definition where visibility is concerned.
-        return made if e.kind not in ("record", "variant", "flags", "enum") else scope.name_type(made, None)
-    return bounded(made, e.offset)  # type: ignore[no-any-return]
+        named: ValType = scope.name_type(made, None)
+        return named
+    return made
 
 
 # ---- component and instance types ----
@@ -280,6 +279,13 @@ def _instance(scope: Scope, e: TypeExpr) -> InstanceType:
         _declare(inner, decl)
     exports = inner.exports
     return InstanceType(exports.externs, inner.exported_resources(exports.externs.values()), exports.attributes)
+
+
+_SCOPES: dict[str, Callable[[Scope, TypeExpr], DefType]] = {
+    "func": _func,
+    "component": _component,
+    "instance": _instance,
+}
 
 
 def _declare(scope: Scope, decl: syntax.Decl) -> None:
@@ -417,7 +423,7 @@ def alias_outer(scope: Scope, item: syntax.AliasOuter) -> Any:
     """What an alias of an entry of an enclosing scope adds to its index space."""
     target = scope.outward(item.count, item.offset)
     found = target.at(item.sort, item.index, item.offset)
-    if item.sort is Sort.TYPE and found.resources:
+    if item.sort is Sort.TYPE and found.has_resource:
         inner: Scope | None = scope
         while inner is not None and inner is not target:
             if inner.kind == "component":
