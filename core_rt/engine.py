@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import threading
 import weakref
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, Literal, final
 
 from core_rt import native
 from core_rt.compile import Compiler
 from core_rt.config import Config
 
 if TYPE_CHECKING:
-    from core_rt.module import Module
     from core_rt.store import Store
+    from core_rt.types import DefType
 
 __all__ = ["Engine"]
 
@@ -28,10 +28,10 @@ class Engine:
     def __init__(self, config: Config | None = None) -> None:
         self.config = config if config is not None else Config()
         self.compiler = Compiler(self.config)
+        self._trampolines: dict[tuple[str, int], Any] = {}
         self._epoch = 0
         self._lock = threading.Lock()
         self._stores: weakref.WeakSet[Store] = weakref.WeakSet()
-        self._modules: weakref.WeakSet[Module] = weakref.WeakSet()
         if self.config.epoch_interruption:
             native.start_ticker(self.config.tick_seconds)
 
@@ -49,20 +49,20 @@ class Engine:
             if not store.closed:
                 store.context.interrupt = 1
 
+    def trampoline(self, kind: Literal["array", "host"], deftype: DefType) -> Any:
+        """A `void *` to the trampoline of that kind for functions of a type."""
+        key = (kind, deftype.id)
+        pointer = self._trampolines.get(key)
+        if pointer is None:
+            compiler = self.compiler
+            make = compiler.array_trampoline if kind == "array" else compiler.host_trampoline
+            pointer = self._trampolines[key] = native.pointer(make(deftype.func))
+        return pointer
+
     def register(self, store: Store) -> None:
         """Called by each new store."""
         with self._lock:
             self._stores.add(store)
-
-    def own_code(self, module: Module) -> None:
-        """Called by each module that gets machine code, so that backtraces can be resolved."""
-        with self._lock:
-            self._modules.add(module)
-
-    def code_owners(self) -> list[Module]:
-        """Modules with machine code that are still alive."""
-        with self._lock:
-            return list(self._modules)
 
     def precompile(self, data: bytes) -> None:
         """Compile a module (or a component's modules) ahead of time."""

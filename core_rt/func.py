@@ -31,9 +31,10 @@ from core_rt.vm import structs
 if TYPE_CHECKING:
     from core_rt.store import Store
 
-__all__ = ["Func", "check_same_store", "func_at"]
+__all__ = ["Func", "check_same_store", "func_at", "host_func", "python_func"]
 
 _M64 = (1 << 64) - 1
+_HOST_CALL = native.pointer(native.host_call_address)
 _FUNCREF_IN_HOST = structs.VMHostFuncContext["native_call"]
 
 
@@ -68,7 +69,7 @@ class Func:
 
         What it raises passes through the guest to whoever called the guest, unchanged.
         """
-        return _host_func(store, type_, _host_wrapper(store, type_, function), name)
+        return host_func(store, DefType.of(type_), _host_wrapper(store, type_, function), name)
 
     @staticmethod
     def from_raw(store: Store, type_: FuncType, handler: Callable[[Any], object], name: str | None = None) -> Func:
@@ -77,7 +78,7 @@ class Func:
         Value i stands at `values[2 * i]`. May return `core_rt.PARK`.
         """
         values = store.u64
-        return _host_func(store, type_, lambda: handler(values), name)
+        return host_func(store, DefType.of(type_), lambda: handler(values), name)
 
     @property
     def values(self) -> Any:
@@ -149,7 +150,7 @@ def func_at(store: Store, address: int, deftype: DefType, name: str | None, keep
     self.name = name
     self._keep = keep
     if not ref.array_call:
-        ref.array_call = ffi.cast("void *", store.engine.compiler.array_trampoline(type_))
+        ref.array_call = store.engine.trampoline("array", deftype)
     self.site = site = ffi.new("VMCallSite *")
     site.store = store.context
     site.array_call = ref.array_call
@@ -159,20 +160,25 @@ def func_at(store: Store, address: int, deftype: DefType, name: str | None, keep
     return self
 
 
-def _host_func(store: Store, type_: FuncType, wrapper: Callable[[], object], name: str | None) -> Func:
+def host_func(store: Store, deftype: DefType, wrapper: Callable[[], object], name: str | None) -> Func:
+    """A function of the host; `wrapper` finds its arguments in the values buffer and leaves its results there."""
     store.check()
-    deftype = DefType.of(type_)
     context = ffi.new("VMHostFuncContext *")
     context.magic = structs.HOST_MAGIC
     context.index = store.host(wrapper)
     context.store = store.context
-    context.host_call = native.pointer(native.host_call_address)
-    context.native_call = native.pointer(store.engine.compiler.host_trampoline(type_))
+    context.host_call = _HOST_CALL
+    context.native_call = store.engine.trampoline("host", deftype)
     context.vmctx = context
     context.type_id = deftype.id
     context.function = 0xFFFFFFFF
     store.keep(context)
     return func_at(store, native.address(context) + _FUNCREF_IN_HOST, deftype, name, (context, deftype))
+
+
+def python_func(store: Store, deftype: DefType, function: Callable[..., Any], name: str | None) -> Func:
+    """As `Func.from_python`, for a type that is known in its canonical form."""
+    return host_func(store, deftype, _host_wrapper(store, deftype.func, function), name)
 
 
 # ---------------------------------------------------------------------------------------------------- generated code

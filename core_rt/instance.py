@@ -134,6 +134,7 @@ class Instance:
         self.base = start + structs.InstanceHeader.size
         self.header: Any = ffi.cast("VMContextHeader *", self.base)
         store.instances.append(self)
+        store.modules[module] = None
         handle = len(store.instances) - 1
         instance_header = ffi.cast("InstanceHeader *", start)
         instance_header.magic = structs.CORE_MAGIC

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, final
 import attrs
 
 from core_rt.errors import LinkError
-from core_rt.func import Func
+from core_rt.func import Func, python_func
 from core_rt.globals import Global
 from core_rt.instance import Extern, Instance, describe, instantiate
 from core_rt.memory import Memory
 from core_rt.table import Table
 from core_rt.tag import Tag
-from core_rt.types import FuncType
+from core_rt.types import DefType, FuncType
 
 if TYPE_CHECKING:
     from core_rt.engine import Engine
@@ -29,7 +29,7 @@ __all__ = ["Linker"]
 class _HostDefinition:
     """A Python function that is not bound to a store yet."""
 
-    type: FuncType
+    type: DefType
     function: Callable[..., Any]
     name: str
 
@@ -57,7 +57,7 @@ class Linker:
             raise TypeError(f"{type_!r} is no FuncType")
         if not callable(function):
             raise TypeError(f"{function!r} is not callable")
-        self._definitions[module, name] = _HostDefinition(type_, function, name)
+        self._definitions[module, name] = _HostDefinition(DefType.of(type_), function, name)
 
     def define_instance(self, module: str, instance: Instance) -> None:
         """Define all exports of an instance under a module name."""
@@ -68,7 +68,7 @@ class Linker:
         """What a name stands for in a store, or None."""
         item = self._definitions.get((module, name))
         if isinstance(item, _HostDefinition):
-            return Func.from_python(store, item.type, item.function, item.name)
+            return python_func(store, item.type, item.function, item.name)
         return item
 
     def instantiate(self, store: Store, module: Module) -> Instance:

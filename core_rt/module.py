@@ -88,7 +88,6 @@ class Module:
             with self._lock:
                 if self._compiled is None:
                     self._compiled = CompiledModule(self.engine.compiler, self.decoded, self.layout)
-                    self.engine.own_code(self)
                 compiled = self._compiled
         return compiled
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from core_rt.func import Func
     from core_rt.instance import Instance
     from core_rt.memory import Memory
+    from core_rt.module import Module
     from core_rt.table import Table
 
 __all__ = ["PARK", "Store"]
@@ -50,7 +51,7 @@ _NO_FIBER = structs.STATUS_NO_FIBER
 _BUSY = structs.STATUS_BUSY
 _CLOSED = structs.STATUS_CLOSED
 
-_U64 = (1 << 64) - 1
+_DEFAULT_LIMITS = Limits()
 
 
 @final
@@ -82,6 +83,7 @@ class Store:
         "limits",
         "memories",
         "memory_bytes",
+        "modules",
         "native",
         "on_interrupt",
         "refs",
@@ -95,7 +97,7 @@ class Store:
     def __init__(self, engine: Engine, data: object = None, limits: Limits | None = None) -> None:
         self.engine = engine
         self.data = data
-        self.limits = limits if limits is not None else Limits()
+        self.limits = limits if limits is not None else _DEFAULT_LIMITS
         self.native = native.StoreContext()
         self.context: Any = self.native.context
         values = self.context.values
@@ -108,6 +110,7 @@ class Store:
         self.level = 0
         self.closed = False
         self.instances: list[Instance] = []
+        self.modules: dict[Module, None] = {}
         self.memories: list[Memory] = []
         self.tables: list[Table] = []
         self.tags: list[Any] = []
@@ -150,6 +153,7 @@ class Store:
             table.release()
         for items in (self.instances, self.memories, self.tables, self.tags, self.funcs, self._hosts):
             items.clear()  # type: ignore[attr-defined]
+        self.modules = {}
         self._host_contexts.clear()
         self.refs.clear()
         self.memory_bytes = self.table_elements = 0

@@ -26,7 +26,8 @@ class Backtrace:
     def __init__(self, store: Store, pcs: Sequence[int], offset: int | None = None) -> None:
         self._pcs = pcs
         self._offset = offset
-        self._modules = store.engine.code_owners()
+        # The dict itself, not a copy: it costs nothing, and holds the code as long as somebody may ask.
+        self._modules = store.modules
         self._frames: tuple[Frame, ...] | None = None
 
     @classmethod
