@@ -45,7 +45,7 @@ class Func:
     guest traps, and whatever a host function raises.
     """
 
-    __slots__ = ("_keep", "address", "deftype", "name", "site", "store", "type")
+    __slots__ = ("address", "deftype", "keep", "name", "site", "store", "type")
 
     store: Store
     type: FuncType
@@ -53,6 +53,8 @@ class Func:
     address: int
     """Of the `VMFuncRef`."""
     site: Any
+    keep: object
+    """What must live as long as the function can be called."""
     name: str | None
 
     def __init__(self) -> None:
@@ -62,9 +64,7 @@ class Func:
         raise NotImplementedError  # every signature has a subclass
 
     @staticmethod
-    def from_python(
-        store: Store, type_: FuncType, function: Callable[..., Any], name: str | None = None
-    ) -> Func:
+    def from_python(store: Store, type_: FuncType, function: Callable[..., Any], name: str | None = None) -> Func:
         """A Python function as a guest sees it; arguments and results are converted.
 
         What it raises passes through the guest to whoever called the guest, unchanged.
@@ -140,7 +140,7 @@ def func_at(store: Store, address: int, deftype: DefType, name: str | None, keep
     """The one `Func` for a `VMFuncRef` (an address); `keep` is what must live as long."""
     ref = ffi.cast("VMFuncRef *", address)
     if ref.handle:
-        return store.funcs[ref.handle - 1]
+        return store.funcs[int(ref.handle) - 1]
     type_ = deftype.func
     self: Func = object.__new__(_class_of(type_))
     self.store = store
@@ -148,7 +148,7 @@ def func_at(store: Store, address: int, deftype: DefType, name: str | None, keep
     self.type = type_
     self.address = address
     self.name = name
-    self._keep = keep
+    self.keep = keep
     if not ref.array_call:
         ref.array_call = store.engine.trampoline("array", deftype)
     self.site = site = ffi.new("VMCallSite *")
@@ -184,7 +184,14 @@ def python_func(store: Store, deftype: DefType, function: Callable[..., Any], na
 # ---------------------------------------------------------------------------------------------------- generated code
 
 # Where a value of a kind is read and written: pointer attribute of the store, index factor.
-_POINTER = {"i32": ("i32", 4), "i64": ("i64", 2), "f32": ("f32", 4), "f64": ("f64", 2), "func": ("u64", 2), "ref": ("u32", 4)}
+_POINTER = {
+    "i32": ("i32", 4),
+    "i64": ("i64", 2),
+    "f32": ("f32", 4),
+    "f64": ("f64", 2),
+    "func": ("u64", 2),
+    "ref": ("u32", 4),
+}
 _BITS = {"i32": 32, "i64": 64, "f32": 32, "f64": 64}
 
 _GLOBALS: dict[str, Any] = {
@@ -233,7 +240,9 @@ def _class_of(type_: FuncType) -> type[Func]:
     cls = _classes.get(type_)
     if cls is None:
         call = _compile(*_call_source(type_), f"call {type_}")
-        cls = type("Func", (Func,), {"__slots__": (), "__call__": call, "__module__": __name__, "__doc__": Func.__doc__})
+        cls = type(
+            "Func", (Func,), {"__slots__": (), "__call__": call, "__module__": __name__, "__doc__": Func.__doc__}
+        )
         _classes[type_] = cls
     return cls
 
@@ -263,7 +272,9 @@ def _call_source(type_: FuncType) -> tuple[str, dict[str, Any]]:
         lines += [" try:", *stores, " except (TypeError, ValueError, OverflowError):"]
         if has_refs:
             for i, kind in enumerate(kinds):
-                lines.append("  " + (stores[i].strip() if kind in ("func", "ref") else _store_checked(kind, i, f"a{i}", "")))
+                lines.append(
+                    "  " + (stores[i].strip() if kind in ("func", "ref") else _store_checked(kind, i, f"a{i}", ""))
+                )
         else:
             lines.append(f"  self._bad_arguments(({', '.join(args)},))")
     lines += [
@@ -321,7 +332,9 @@ def _wrapper_source(type_: FuncType) -> tuple[str, dict[str, Any]]:
         lines += _store_result(results[0], 0)
     else:
         lines.append(f"  results = {call}")
-        lines.append(f"  {', '.join(f'r{i}' for i in range(len(results)))} = several(function, results, {len(results)})")
+        lines.append(
+            f"  {', '.join(f'r{i}' for i in range(len(results)))} = several(function, results, {len(results)})"
+        )
         # References first: making one may collect garbage.
         lines += [f"  r{i} = to_ref(store, R{i}, r{i})" for i, kind in enumerate(results) if kind in ("ref", "func")]
         for i, kind in enumerate(results):
@@ -355,5 +368,3 @@ def check_same_store(store: Store, item: Any) -> None:
     """Raise `StoreError` unless the item belongs to the store."""
     if item.store is not store:
         raise StoreError(f"{item!r} belongs to another store")
-
-

@@ -51,7 +51,7 @@ class Global:
         """The raw value as guests see it: references compressed or as pointers."""
         self.store.check()
         value = self.definition.value
-        return value[0] | value[1] << 64 if self.type.content is V128 else value[0]
+        return int(value[0] | value[1] << 64 if self.type.content is V128 else value[0])
 
     def _set(self, raw: int) -> None:
         self.definition.value[0] = raw & _M64

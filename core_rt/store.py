@@ -152,7 +152,7 @@ class Store:
         for table in self.tables:
             table.release()
         for items in (self.instances, self.memories, self.tables, self.tags, self.funcs, self._hosts):
-            items.clear()  # type: ignore[attr-defined]
+            items.clear()
         self.modules = {}
         self._host_contexts.clear()
         self.refs.clear()
@@ -188,7 +188,7 @@ class Store:
     def fuel(self) -> int:
         """Fuel left, in instructions; the engine's config must have `consume_fuel`."""
         self._needs_fuel()
-        return max(0, self.context.fuel)
+        return max(0, int(self.context.fuel))
 
     @fuel.setter
     def fuel(self, value: int) -> None:
@@ -345,5 +345,4 @@ class Store:
         header = ffi.cast("VMContextHeader *", vmctx)
         if header.magic != structs.CORE_MAGIC:
             raise EngineBug(f"no core context at {vmctx}: magic 0x{header.magic:x}")
-        return self.instances[header.handle]
-
+        return self.instances[int(header.handle)]

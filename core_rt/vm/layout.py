@@ -21,6 +21,7 @@ from core_rt.vm import structs as s
 if TYPE_CHECKING:
     from core_rt.binary.model import DecodedModule
 
+
 def _align(value: int, to: int) -> int:
     return (value + to - 1) & -to
 

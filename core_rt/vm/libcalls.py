@@ -25,7 +25,7 @@ _M64 = (1 << 64) - 1
 
 
 def _table(store: Store, definition: int) -> Table:
-    return store.tables[ffi.cast("VMTableDefinition *", definition).handle - 1]
+    return store.tables[int(ffi.cast("VMTableDefinition *", definition).handle) - 1]
 
 
 def _instance(store: Store, fiber: Any) -> Instance:
@@ -50,8 +50,8 @@ def out_of_fuel(store: Store, fiber: Any) -> int:
 
 def memory_grow(store: Store, fiber: Any) -> int:
     definition, pages = fiber.arguments[0], fiber.arguments[1]
-    memory = store.memories[ffi.cast("VMMemoryDefinition *", definition).handle - 1]
-    return memory.grow_or_fail(pages) & _M64
+    memory = store.memories[int(ffi.cast("VMMemoryDefinition *", definition).handle) - 1]
+    return int(memory.grow_or_fail(pages)) & _M64
 
 
 def table_get_lazy(store: Store, fiber: Any) -> int:

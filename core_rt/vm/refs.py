@@ -93,17 +93,17 @@ class References:
             value = raw >> 1
             return value - (1 << 31) if value >> 30 else value
         if raw & 3 == 2:
-            value = self._slots[raw >> 2]
-            if value is _FREE:
+            found = self._slots[raw >> 2]
+            if found is _FREE:
                 raise EngineBug(f"reference 0x{raw:x} was freed while in use")
-            return value
+            return found
         raise EngineBug(f"no such reference: 0x{raw:x}")
 
     def func_at(self, address: int) -> Func:
         """The function whose `VMFuncRef` has that address."""
         ref = ffi.cast("VMFuncRef *", address)
         if ref.handle:
-            return self.store.funcs[ref.handle - 1]
+            return self.store.funcs[int(ref.handle) - 1]
         instance = self.store.instance_of(ref.vmctx)
         return instance.func(ref.function)
 

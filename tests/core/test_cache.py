@@ -34,7 +34,9 @@ def test_parts_do_not_run_together():
     assert entry_key("ab", "c") != entry_key("a", "bc")
 
 
-@pytest.mark.parametrize("damage", [lambda d: d[:-1], lambda d: d[:10], lambda d: b"x" + d[1:], lambda d: d[:-1] + b"\xff", lambda d: b""])
+@pytest.mark.parametrize(
+    "damage", [lambda d: d[:-1], lambda d: d[:10], lambda d: b"x" + d[1:], lambda d: d[:-1] + b"\xff", lambda d: b""]
+)
 def test_a_damaged_file_is_a_miss_and_goes_away(cache, damage):
     cache.put(KEY, b"code" * 10)
     file = _only_file(cache)

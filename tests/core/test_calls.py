@@ -123,7 +123,9 @@ def test_host_function_values():
 def test_host_function_with_a_wrong_result(wrong):
     world = World()
     world.host("f", lambda: wrong, "", "i32")
-    run = world.load('(module (import "host" "f" (func $f (result i32))) (func (export "run") (result i32) call $f))')["run"]
+    run = world.load('(module (import "host" "f" (func $f (result i32))) (func (export "run") (result i32) call $f))')[
+        "run"
+    ]
     with pytest.raises((TypeError, OverflowError)):
         run()
     assert world.store.statistics()["running"] == 0
@@ -187,7 +189,11 @@ def test_nested_calls_and_exceptions_inside():
         ("i32.const 0x80000000 i32.const -1 i32.div_s drop", "INTEGER_OVERFLOW", "integer overflow"),
         ("f32.const nan i32.trunc_f32_s drop", "BAD_CONVERSION_TO_INTEGER", "invalid conversion to integer"),
         ("i32.const 65536 i32.load drop", "MEMORY_OUT_OF_BOUNDS", "out of bounds memory access"),
-        ("i32.const -1 i32.const 0 i32.store8 offset=4294967295", "MEMORY_OUT_OF_BOUNDS", "out of bounds memory access"),
+        (
+            "i32.const -1 i32.const 0 i32.store8 offset=4294967295",
+            "MEMORY_OUT_OF_BOUNDS",
+            "out of bounds memory access",
+        ),
         ("i32.const 9 call_indirect", "UNDEFINED_ELEMENT", "undefined element"),
         ("i32.const 0 call_indirect", "UNINITIALIZED_ELEMENT", "uninitialized element"),
         ("i32.const 1 call_indirect (param i32) (result i32)", "BAD_SIGNATURE", "indirect call type mismatch"),
@@ -215,7 +221,9 @@ def test_traps(body, code, text):
 
 def test_trap_frames_name_functions_and_offsets():
     world = World()
-    text = """(module $m (func $a unreachable) (func $b nop call $a) (func $c (export "run") i32.const 1 drop call $b))"""
+    text = (
+        """(module $m (func $a unreachable) (func $b nop call $a) (func $c (export "run") i32.const 1 drop call $b))"""
+    )
     from tests.core.support import wasm
 
     data = wasm(text)
@@ -307,5 +315,7 @@ def test_items_of_another_store_are_refused():
 
 def test_from_python_is_callable_from_the_host_too():
     world = World()
-    function = core_rt.Func.from_python(world.store, core_rt.FuncType(types("i32 i32"), types("i32")), lambda a, b: a * b)
+    function = core_rt.Func.from_python(
+        world.store, core_rt.FuncType(types("i32 i32"), types("i32")), lambda a, b: a * b
+    )
     assert function(6, 7) == 42

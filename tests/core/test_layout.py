@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def test_regions_of_a_context_do_not_overlap():
             spans.append((offset, structs.VMTableImport.size if imported else struct.size))
     spans += [(layout.funcref(func), structs.VMFuncRef.size) for func in (1, 2)]
     spans.sort()
-    for (start, size), (following, _) in zip(spans, spans[1:]):
+    for (start, size), (following, _) in itertools.pairwise(spans):
         assert start + size <= following
     assert spans[-1][0] + spans[-1][1] <= layout.size
     assert layout.global_(1)[1] % 16 == 0

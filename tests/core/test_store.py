@@ -265,7 +265,11 @@ def test_link_errors_say_what_is_wanted():
 def test_module_lists_imports_and_exports():
     engine = core_rt.Engine(core_rt.Config(cache=False))
     module = core_rt.Module(
-        engine, wasm('(module $n (import "a" "b" (func (param i32))) (memory (export "m") 1 2) (func (export "f") (result f64) f64.const 0))')
+        engine,
+        wasm(
+            """(module $n (import "a" "b" (func (param i32))) (memory (export "m") 1 2)
+            (func (export "f") (result f64) f64.const 0))"""
+        ),
     )
     [(mod, name, type_)] = module.imports
     assert (mod, name) == ("a", "b")
@@ -279,7 +283,11 @@ def test_module_lists_imports_and_exports():
 def test_instances_and_stores_are_freed():
     engine = core_rt.Engine(core_rt.Config(cache=False))
     module = core_rt.Module(engine, wasm('(module (memory 1) (func (export "f") (result i32) i32.const 1))'))
-    maps = lambda: len(open(f"/proc/{os.getpid()}/maps").readlines())  # noqa: E731, SIM115
+
+    def maps() -> int:
+        with open(f"/proc/{os.getpid()}/maps") as lines:
+            return len(list(lines))
+
     linker = core_rt.Linker(engine)
     for _ in range(20):
         with core_rt.Store(engine) as store:
