@@ -101,6 +101,8 @@ class TypeName:
     """
 
     label: str | None = None
+    origin: TypeName | None = None
+    """The name of the type that was given this one: what `use` and `type a = b` lead back to."""
 
 
 @attrs.frozen(eq=False)

@@ -1,4 +1,4 @@
-"""Core types inside components: recursion groups, module types and core extern types (Binary.md, "Type Definitions")."""
+"""Core types inside components: recursion groups, module types, core extern types (Binary.md, "Type Definitions")."""
 
 from __future__ import annotations
 

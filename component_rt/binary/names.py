@@ -1,4 +1,4 @@
-"""The `component-name` section (Binary.md, "Name Section"). It never makes a component invalid: what can be read is kept."""
+"""The `component-name` section (Binary.md, "Name Section"), which never makes a component invalid."""
 
 from __future__ import annotations
 

@@ -316,7 +316,7 @@ class Scope:
         """`t` as introduced here under `label`; function, instance and component types have no identity to name."""
         if isinstance(t, FuncType | InstanceType | ComponentType | CoreModuleType):
             return t
-        return t.named(TypeName(label))
+        return t.named(TypeName(label, t.name))
 
 
 _SPACE_NAMES = {

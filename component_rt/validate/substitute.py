@@ -36,6 +36,7 @@ class Substitution:
     names: dict[TypeName, Any] = attrs.Factory(dict)
     # Results by identity of the argument, which is kept alive beside them.
     _done: dict[int, tuple[Any, Any]] = attrs.Factory(dict)
+    _renamed: dict[TypeName, TypeName] = attrs.Factory(dict)
 
     def apply(self, t: Any) -> Any:
         """`t` (any def type or extern type) with everything replaced. Mappings must not grow after the first call."""
@@ -66,15 +67,29 @@ class Substitution:
             return t
         if t.name is not None and t.name in self.names:
             return self.names[t.name]
+        name = self._rename(t.name) if self.names and t.name is not None else t.name
         if isinstance(t, ResourceType):
             target = self.resources.get(t.id)
-            return t if target is None else ResourceType(target.id, name=t.name or target.name)
+            return t.named(name) if target is None else ResourceType(target.id, name=name or target.name)
         children = t.children()
-        if not children:
-            return t
         made = [self.apply(child) for child in children]
         # Children are compared by identity: another name is a change too.
-        return t if all(a is b for a, b in zip(made, children)) else t.rebuild(made, t.name)
+        return t.named(name) if all(a is b for a, b in zip(made, children)) else t.rebuild(made, name)
+
+    def _rename(self, name: TypeName) -> TypeName:
+        """`name`, with its origins replaced where they lead to a type that is."""
+        done = self._renamed.get(name)
+        if done is not None:
+            return done
+        chain = [name]
+        while (before := chain[-1].origin) is not None and before not in self.names and before not in self._renamed:
+            chain.append(before)
+        if before is not None:
+            before = self.names[before].name if before in self.names else self._renamed[before]
+        for link in reversed(chain):
+            before = link if link.origin is before else TypeName(link.label, before)
+            self._renamed[link] = before
+        return before
 
     def _externs(self, externs: Mapping[str, ExternType]) -> Mapping[str, ExternType]:
         made = {name: self.apply(extern) for name, extern in externs.items()}
