@@ -15,7 +15,6 @@ int vm_ticker_asleep; /* 0 while there is no period: nobody has to be woken */
 static uint64_t period; /* microseconds */
 static bool started;
 static pthread_cond_t changed;
-static pthread_once_t once = PTHREAD_ONCE_INIT;
 static VMStoreContext *stores;
 
 static void make_condition(void) {
@@ -36,7 +35,7 @@ static void after_fork_child(void) {
   __atomic_store_n(&vm_ticker_asleep, period != 0, __ATOMIC_SEQ_CST);
 }
 
-static void set_up(void) {
+__attribute__((constructor)) static void set_up(void) {
   make_condition();
   pthread_atfork(before_fork, after_fork_parent, after_fork_child);
 }
@@ -126,7 +125,6 @@ void vm_ticker_wake(void) {
 }
 
 void vm_ticker_period(uint64_t microseconds) {
-  pthread_once(&once, set_up);
   pthread_mutex_lock(&vm_lock);
   period = microseconds;
   __atomic_store_n(&vm_ticker_asleep, period != 0, __ATOMIC_SEQ_CST);
@@ -138,7 +136,6 @@ void vm_ticker_period(uint64_t microseconds) {
 uint64_t vm_ticker_get_period(void) { return period; }
 
 void vm_ticker_add(VMStoreContext *store) {
-  pthread_once(&once, set_up);
   pthread_mutex_lock(&vm_lock);
   store->next = stores;
   if (stores) stores->previous = store;

@@ -24,7 +24,6 @@ static const int signals[] = SIGNALS;
 /* What was installed when we first came, and what we found when we last came (`vm_signals_ensure`). */
 static struct sigaction original[SIGNAL_COUNT], previous[SIGNAL_COUNT];
 static bool installed[SIGNAL_COUNT];
-static pthread_mutex_t signals_lock = PTHREAD_MUTEX_INITIALIZER;
 
 /* ------------------------------------------------------------------------------------------------ the machine's registers */
 
@@ -157,7 +156,7 @@ static void on_signal(int signal, siginfo_t *info, void *raw) {
 /* Installs our handlers where they are not on top. Called for each new store, since others (faulthandler, another runtime)
  * may have come since. */
 void vm_signals_ensure(void) {
-  pthread_mutex_lock(&signals_lock);
+  pthread_mutex_lock(&vm_lock);
   for (size_t i = 0; i < SIGNAL_COUNT; i++) {
     struct sigaction found;
     if (sigaction(signals[i], NULL, &found)) continue;
@@ -172,7 +171,7 @@ void vm_signals_ensure(void) {
     sigemptyset(&ours.sa_mask);
     sigaction(signals[i], &ours, NULL);
   }
-  pthread_mutex_unlock(&signals_lock);
+  pthread_mutex_unlock(&vm_lock);
 }
 
 /* ------------------------------------------------------------------------------------------------ alternate stacks */

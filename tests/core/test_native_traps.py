@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -276,3 +277,27 @@ def test_another_runtime_beside_us() -> None:
         done = run_child(textwrap.dedent(program).replace("ORDER", order) + CRASH)
         assert done.stdout == "before\n" and done.returncode == -signal.SIGSEGV, done.stderr
         assert done.stderr.count("Fatal Python error: Segmentation fault") == 1, done.stderr
+
+
+def test_signals_of_python_while_guests_run_and_trap(guest: Guest) -> None:
+    """Handlers of others interrupt guests at any place, with hardly any stack left too."""
+    seen = 0
+
+    def handler(number: int, frame: object) -> None:
+        nonlocal seen
+        seen += 1
+
+    recursion = guest.code(RECURSE.replace("PAD", "16"))
+    deep, bad = guest.site(recursion), guest.site(guest.code(load_at(guest.memory.base + 65536)))
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+    try:
+        end = time.perf_counter() + 0.3
+        while time.perf_counter() < end:
+            guest.values[2] = recursion
+            assert native.call(deep) == s.STATUS_TRAP and guest.trapped.trap_code == TrapCode.STACK_OVERFLOW
+            assert native.call(bad) == s.STATUS_TRAP and guest.trapped.trap_code == TrapCode.MEMORY_OUT_OF_BOUNDS
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert seen > 20

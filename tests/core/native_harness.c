@@ -1,0 +1,204 @@
+/* Guests in C for the shim without Python: run natively and, under an emulator, on the other architecture.
+ *
+ * Compiled without optimisation, so that each guest has its frame pointer. */
+#include "shim.h"
+#include <stdio.h>
+
+#define CHECK(x)                                        \
+  do {                                                  \
+    if (!(x)) {                                         \
+      printf("line %d is not so: %s\n", __LINE__, #x);  \
+      exit(1);                                          \
+    }                                                   \
+  } while (0)
+
+/* Guests stand in a section of their own, which is registered as code. */
+#define GUEST __attribute__((section("guest"), noinline)) static
+extern char __start_guest[], __stop_guest[];
+
+typedef void (*Guest)(VMContextHeader *, uint64_t *);
+typedef uint64_t (*Many)(VMContextHeader *, uint32_t, uint64_t, uint32_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t, uint64_t,
+                         double, float, double, double, double, double, double, double, double, double);
+
+static VMHostFuncContext host;
+static VMStoreContext *store;
+static VMContextHeader vm;
+static VMCallSite site;
+static volatile uint8_t *outside;
+
+GUEST void add(VMContextHeader *context, uint64_t *values) {
+  (void)context;
+  values[0] += values[2];
+}
+
+GUEST void ask(VMContextHeader *context, uint64_t *values) {
+  double kept = (double)values[0] * 1.5;
+  (void)context;
+  ((void (*)(void *, void *))host.host_call)(&host, values);
+  values[0] += (uint64_t)kept;
+}
+
+GUEST void load(VMContextHeader *context, uint64_t *values) {
+  (void)context;
+  values[0] = *outside;
+}
+
+GUEST void load_deeper(VMContextHeader *context, uint64_t *values) {
+  load(context, values);
+  values[1] = 1;
+}
+
+GUEST void unreachable(VMContextHeader *context, uint64_t *values) {
+  (void)context, (void)values;
+  __builtin_trap();
+}
+
+GUEST void recurse(VMContextHeader *context, uint64_t *values) {
+  volatile char frame[100] = {1};
+  ((Guest)values[2])(context, values);
+  values[1] = (uint64_t)frame[0];
+}
+
+static void *builtin(VMContextHeader *context, int index) { return ((void **)context->builtins)[index]; }
+
+GUEST void trap(VMContextHeader *context, uint64_t *values) {
+  (void)values;
+  ((void (*)(void *, uint32_t, uint32_t))builtin(context, BUILTIN_RAISE_TRAP))(context, 18, 0x1234);
+}
+
+GUEST void grow(VMContextHeader *context, uint64_t *values) {
+  values[0] = ((uint64_t (*)(void *, void *, uint64_t))builtin(context, BUILTIN_MEMORY_GROW))(context, (void *)0x77, 5);
+}
+
+GUEST uint64_t many(VMContextHeader *context, uint32_t a, uint64_t b, uint32_t c, uint64_t d, uint64_t e, uint64_t f, uint64_t g,
+                    uint64_t h, uint64_t i, double f0, float f1, double f2, double f3, double f4, double f5, double f6,
+                    double f7, double f8, double f9) {
+  double floats = 10 * f0 + 11 * (double)f1 + 12 * f2 + 13 * f3 + 14 * f4 + 15 * f5 + 16 * f6 + 17 * f7 + 18 * f8 + 19 * f9;
+  (void)context;
+  return a + 2 * b + 3 * c + 4 * d + 5 * e + 6 * f + 7 * g + 8 * h + 9 * i + (uint64_t)floats;
+}
+
+#define MANY 1, 2, 3, 4, 5, 6, 7, 8, 9, 1.5, 2.5f, 3.5, 4.5, 5.5, 6.5, 7.5, 8.5, 9.5, 10.5
+
+GUEST void call_third(VMContextHeader *context, uint64_t *values) {
+  values[0] = ((Many)((void **)context->code_table)[3])(context, MANY);
+}
+
+static int call(Guest guest) {
+  site.array_call = (void *)guest;
+  return vm_call(&site);
+}
+
+static void *resume(void *fiber) { return (void *)(uintptr_t)vm_resume(fiber); }
+
+static void calls(uint64_t *values) {
+  CHECK(call(add) == STATUS_NO_FIBER);
+  for (int i = 0; i < 3; i++) CHECK(vm_fiber_new(store, 256 << 10));
+  for (uint64_t i = 0; i < 100000; i++) {
+    values[0] = i, values[2] = 2;
+    CHECK(call(add) == STATUS_RETURNED && values[0] == i + 2);
+  }
+  values[0] = 10;
+  CHECK(call(ask) == STATUS_HOST_CALL && store->host_index == 9);
+  VMFiber *fiber = vm_running(store);
+  vm_backtrace(fiber);
+  CHECK(fiber->frames_count == 1);
+  values[0] = 100;
+  CHECK(vm_resume(fiber) == STATUS_RETURNED && values[0] == 115);
+  CHECK(call(grow) == STATUS_LIBCALL);
+  fiber = vm_running(store);
+  CHECK(fiber->libcall == BUILTIN_MEMORY_GROW && fiber->arguments[0] == 0x77 && fiber->arguments[1] == 5);
+  fiber->answer[0] = 3;
+  CHECK(vm_resume(fiber) == STATUS_RETURNED && values[0] == 3);
+  /* a fiber that was parked wakes on another thread */
+  values[0] = 10;
+  CHECK(call(ask) == STATUS_HOST_CALL);
+  fiber = vm_running(store);
+  CHECK(vm_park(fiber) == 0 && store->owner == 0);
+  values[0] = 1;
+  pthread_t thread;
+  void *result;
+  pthread_create(&thread, NULL, resume, fiber);
+  pthread_join(thread, &result);
+  CHECK(result == NULL && values[0] == 16);
+}
+
+static void expect_trap(Guest guest, uint32_t code, uint32_t frames) {
+  for (int i = 0; i < 3; i++) {
+    CHECK(call(guest) == STATUS_TRAP);
+    VMFiber *fiber = store->trapped;
+    CHECK(fiber->trap_code == code);
+    CHECK(fiber->frames_count == frames);
+    CHECK(store->depth == 0 && store->owner == 0);
+  }
+}
+
+static void traps(uint64_t *values) {
+  VMReservation *memory = vm_reserve(1 << 20);
+  CHECK(memory && vm_commit(memory, 65536) == 0);
+  outside = memory->base + memory->accessible;
+  expect_trap(load, TRAP_MEMORY_OUT_OF_BOUNDS, 1);
+  expect_trap(load_deeper, TRAP_MEMORY_OUT_OF_BOUNDS, 2);
+  outside = (uint8_t *)64;
+  expect_trap(load, TRAP_ENGINE_FAULT, 1);
+  expect_trap(unreachable, TRAP_UNREACHABLE, 1);
+  values[2] = (uint64_t)recurse;
+  expect_trap(recurse, TRAP_STACK_OVERFLOW, FRAMES_MOST);
+  expect_trap(trap, 18, 1);
+  CHECK(((VMFiber *)store->trapped)->trap_offset == 0x1234);
+  vm_release(memory);
+}
+
+static void stubs(uint64_t *values) {
+  enum { COUNT = 70000 };
+  static void *table[COUNT];
+  VMStubs *stubs = vm_stubs_new(COUNT);
+  CHECK(stubs);
+  for (int i = 0; i < COUNT; i++) table[i] = stubs->first + (uint64_t)i * stubs->stride;
+  vm.code_table = table;
+  CHECK(call(call_third) == STATUS_COMPILE);
+  VMFiber *fiber = vm_running(store);
+  CHECK(fiber->function == 3 && fiber->vmctx == &vm);
+  vm_backtrace(fiber);
+  CHECK(fiber->frames_count == 1);
+  CHECK(vm_resume(fiber) == STATUS_COMPILE);
+  CHECK(call(add) == STATUS_RETURNED); /* other code uses the registers meanwhile */
+  table[3] = (void *)many;
+  CHECK(vm_resume(fiber) == STATUS_RETURNED && values[0] == many(&vm, MANY));
+  table[3] = table[COUNT - 1];
+  CHECK(call(call_third) == STATUS_COMPILE);
+  fiber = vm_running(store);
+  CHECK(fiber->function == COUNT - 1 && vm_abandon(fiber) == 0);
+  vm_stubs_free(stubs);
+}
+
+static void arena(uint64_t *values) {
+#if defined(__aarch64__)
+  static const uint8_t code[] = {0x40, 0x05, 0x80, 0xd2, 0x20, 0, 0, 0xf9, 0xc0, 0x03, 0x5f, 0xd6}; /* values[0] = 42 */
+#else
+  static const uint8_t code[] = {0x48, 0xc7, 0x06, 42, 0, 0, 0, 0xc3};
+#endif
+  VMCodeArena *arena = vm_code_arena_new(65536);
+  CHECK(arena);
+  memcpy(arena->rw, code, sizeof code);
+  vm_code_flush(arena->rx, sizeof code);
+  CHECK(call((Guest)arena->rx) == STATUS_RETURNED && values[0] == 42);
+  vm_code_arena_free(arena);
+}
+
+int main(void) {
+  store = vm_store_new();
+  CHECK(store);
+  vm.magic = CORE_MAGIC, vm.store = store, vm.builtins = store->builtins;
+  host.magic = HOST_MAGIC, host.index = 9, host.store = store, host.host_call = vm_host_call_address();
+  site.store = store, site.funcref = &vm;
+  CHECK(vm_code_register(__start_guest, (uint64_t)(__stop_guest - __start_guest)) >= 0);
+  calls(store->values);
+  traps(store->values);
+  stubs(store->values);
+  arena(store->values);
+  CHECK(store->depth == 0 && store->owner == 0 && !store->running);
+  CHECK(vm_store_free(store) == 0);
+  puts("good");
+  return 0;
+}
