@@ -306,7 +306,10 @@ def drop(s: BodyState, op: int) -> None:
 
 
 def select(s: BodyState, op: int) -> ValType | None:
-    """0x1b: both operands of one numeric or vector type; 0x1c: of the type given."""
+    """0x1b: both operands of one numeric or vector type; 0x1c: of the type given.
+
+    Either way the record has the type, for the emitters; None where unreachable code leaves it unknown.
+    """
     if op == 0x1C:
         at = s.pos
         count = s.u32()
@@ -325,7 +328,7 @@ def select(s: BodyState, op: int) -> ValType | None:
         raise s.invalid(f"type mismatch: select of {first} and {second}")
     result = second if first is BOTTOM else first
     s.push(result)
-    return None if result is BOTTOM else result  # the emitter needs the type in both forms
+    return None if result is BOTTOM else result
 
 
 RULES: Final[dict[str, Rule]] = {

@@ -11,7 +11,7 @@ An instruction's record is `(op, imm, offset)`. Immediates are as the table in `
 ==============  =====================================================================================================
 labels          br_table: `(labels, default)`
 indirect        `(type, table)`
-select          the `ValType`
+select          the operands' `ValType`, also where the instruction names none (None: unknown, in unreachable code)
 heap            ref.null: the heap type; ref.test, ref.cast: the `RefType`
 cast            `(label, source RefType, target RefType)`
 try             `(params, results, assigned, catches)`, a catch being `(kind, tag or None, label)`
