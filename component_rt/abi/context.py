@@ -1,0 +1,204 @@
+"""What lifting and lowering need at run time: `LiftLowerContext` of the reference semantics.
+
+Generated code binds to a context once per function: the context hands out closures (`load_string`, `lift_own(...)`) that
+know memory, `realloc` and handle table. A context comes in two kinds: values that meet Python, and values that go from
+one guest to another, where resources travel as bare reps and strings remember how the source held them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from component_rt import resources
+from component_rt.abi.strings import string_loader, string_storer
+from component_rt.handles import CallScope, ResourceHandle, remove_own, resource_handle
+from core_rt.errors import Trap, TrapCode
+from core_rt.native import call as vm_call
+
+if TYPE_CHECKING:
+    import core_rt
+    from component_rt.handles import ResourceType
+    from component_rt.instance import ComponentInstance
+    from component_rt.types import ResourceId, ValType
+
+__all__ = ["GUEST_WORDS", "HOST_WORDS", "LiftLowerContext", "Words"]
+
+
+@attrs.frozen
+class Words:
+    """Texts of traps, which the suites word differently for calls from the host and between guests."""
+
+    unaligned: str
+    string_out_of_bounds: str
+    list_out_of_bounds: str
+    realloc_unaligned: str
+    realloc_out_of_bounds: str
+
+
+HOST_WORDS: Final = Words(
+    "pointer not aligned",
+    "string pointer/length out of bounds of memory",
+    "list pointer/length out of bounds of memory",
+    "realloc return: result not aligned",
+    "realloc return: beyond end of memory",
+)
+GUEST_WORDS: Final = Words(
+    "unaligned pointer",
+    "string content out-of-bounds",
+    "list content out-of-bounds",
+    "unaligned pointer",
+    "list content out-of-bounds",
+)
+
+
+class NoMemory:
+    """Stands for the memory of functions that have none: validation made sure that nothing asks for it."""
+
+    __slots__ = ()
+    data: Final = memoryview(b"")
+
+
+NO_MEMORY: Final = NoMemory()
+_POINTERS = frozenset({"u32", "i32", "u64", "i64", "f32", "f64"})
+
+
+@attrs.define(eq=False)
+class LiftLowerContext:
+    """Options of one canonical definition bound to one instance.
+
+    `between_guests` chooses how resources and strings travel, `resource` finds the resource type that a `ResourceId` means
+    to the component that wrote the function's type.
+    """
+
+    instance: ComponentInstance
+    resource: Callable[[ResourceId], ResourceType]
+    memory: Any = NO_MEMORY
+    realloc_func: core_rt.Func | None = None
+    encoding: str = "utf8"
+    pointer: int = 4
+    between_guests: bool = False
+
+    def __getattr__(self, name: str) -> Any:
+        """The store's buffer of core values as typed pointers: `u32`, `i32`, `u64`, `i64`, `f32`, `f64`."""
+        if name in _POINTERS:
+            return getattr(self.instance.store.core, name)
+        raise AttributeError(name)
+
+    @property
+    def words(self) -> Words:
+        return GUEST_WORDS if self.between_guests else HOST_WORDS
+
+    @property
+    def load_string(self) -> Callable[[Any, int, int], str]:
+        return string_loader(self.encoding, self.pointer, self.words, self.between_guests)
+
+    @property
+    def store_string(self) -> Callable[[Any], tuple[int, int]]:
+        words = self.words
+        return string_storer(self.memory, self.encoding, self.pointer, self.reallocator(words.string_out_of_bounds))
+
+    def reallocator(self, out_of_bounds: str | None = None) -> Callable[[int, int, int, int], int]:
+        """`realloc(old, old_size, align, new_size)` of the guest, its answer checked."""
+        func = self.realloc_func
+        if func is None:
+            return _no_realloc
+        words = self.words
+        unaligned = words.realloc_unaligned
+        oob = words.realloc_out_of_bounds if out_of_bounds is None or not self.between_guests else out_of_bounds
+        memory, instance = self.memory, self.instance
+        flags = instance.flags
+        store, site = func.store, func.site
+        slots = store.u64 if self.pointer == 8 else store.u32
+        at = range(0, 4 * (2 if self.pointer == 8 else 4), 2 if self.pointer == 8 else 4)
+        a, b, c, d = at
+
+        def realloc(old: int, old_size: int, align: int, new_size: int) -> int:
+            flags[1] = 0
+            slots[a], slots[b], slots[c], slots[d] = old, old_size, align, new_size
+            try:
+                status = vm_call(site)
+                if status:
+                    store.finish(site, status)
+            except BaseException as error:
+                store.unwind(error)
+                instance.poison(error)
+                raise
+            address = slots[0]
+            flags[1] = 1
+            if address & (align - 1):
+                raise Trap(TrapCode.CANONICAL_ABI, unaligned)
+            if address + new_size > memory.length:
+                raise Trap(TrapCode.CANONICAL_ABI, oob)
+            return address  # type: ignore[no-any-return]
+
+        return realloc
+
+    # ------------------------------------------------------------------------------------------------ handles
+
+    def lift_own(self, rid: ResourceId) -> Callable[[int, CallScope], Any]:
+        """`lift(index, scope)`: the resource behind an `own` handle, which leaves the table."""
+        handles, rt = self.instance.handles, self.resource(rid)
+        if self.between_guests:
+            return lambda index, scope: remove_own(handles, index, rt)
+        wrap = resources.lift_own(rt)
+        return lambda index, scope: wrap(remove_own(handles, index, rt))
+
+    def lift_borrow(self, rid: ResourceId) -> Callable[[int, CallScope], Any]:
+        """`lift(index, scope)`: the resource behind a handle, lent until `scope` is released."""
+        handles, rt = self.instance.handles, self.resource(rid)
+
+        def lift(index: int, scope: CallScope) -> int:
+            handle = resource_handle(handles, index, rt)
+            scope.add_lender(handle)
+            return handle.rep
+
+        if self.between_guests:
+            return lift
+        wrap = resources.lift_borrow(rt)
+        return lambda index, scope: wrap(lift(index, scope), scope)
+
+    def lower_own(self, rid: ResourceId) -> Callable[[Any, CallScope], int]:
+        """`lower(value, scope)`: a new `own` handle."""
+        handles, rt = self.instance.handles, self.resource(rid)
+        if self.between_guests:
+            return lambda rep, scope: handles.add(ResourceHandle(rt, rep, True))
+        unwrap = resources.lower_own(rt)
+
+        def lower(value: Any, scope: CallScope) -> int:
+            index = handles.add(ResourceHandle(rt, unwrap(value, scope), True))
+            scope.moved.append(lambda: handles.remove(index))
+            return index
+
+        return lower
+
+    def lower_borrow(self, rid: ResourceId) -> Callable[[Any, CallScope], int]:
+        """`lower(value, scope)`: a borrow handle for the time of the call, or the rep where the instance defines the type."""
+        instance, rt = self.instance, self.resource(rid)
+        handles = instance.handles
+
+        def lend(rep: int, scope: CallScope) -> int:
+            scope.num_borrows += 1
+            return handles.add(ResourceHandle(rt, rep, False, scope))
+
+        give = (lambda rep, scope: rep) if instance is rt.impl else lend
+        if self.between_guests:
+            return give
+        unwrap = resources.lower_borrow(rt)
+        return lambda value, scope: give(unwrap(value, scope), scope)
+
+    # ------------------------------------------------------------------------------------------------ async values
+
+    def lift_async(self, of: ValType) -> Callable[[int], Any]:
+        """`lift(index)` for a stream, future or error-context."""
+        return self.instance.store.async_values.lift(self, of)
+
+    def lower_async(self, of: ValType) -> Callable[[Any], int]:
+        """`lower(value)` for a stream, future or error-context."""
+        return self.instance.store.async_values.lower(self, of)
+
+
+def _no_realloc(old: int, old_size: int, align: int, new_size: int) -> int:
+    raise AssertionError("validation demands realloc where it is used")

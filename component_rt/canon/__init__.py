@@ -1,0 +1,1 @@
+"""Canonical definitions at run time: lifted functions, lowered functions, built-ins."""

@@ -1,0 +1,108 @@
+"""`canon lift`: a core function as a component function, called by the host or by other guests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from component_rt.abi.codegen import CodeCache, Signature, named
+from component_rt.abi.context import NO_MEMORY, LiftLowerContext
+from component_rt.abi.errors import explain
+from component_rt.abi.mismatch import Mismatch
+from core_rt.errors import Trap
+from wit.names import kebab_to_snake
+
+if TYPE_CHECKING:
+    from component_rt.handles import CallScope
+    from component_rt.instance import ComponentInstance, RuntimeOptions
+    from component_rt.types import FuncType
+    from core_rt.func import Func
+
+__all__ = ["HostCall", "LiftedFunc"]
+
+
+class HostCall:
+    """What the generated code of a call from the host uses besides the context."""
+
+    __slots__ = ("_instance", "_label", "_type", "finish", "flags", "post_site", "refuse", "site")
+
+    def __init__(self, lifted: LiftedFunc, label: str) -> None:
+        instance = lifted.instance
+        self._instance = instance
+        self._label = label
+        self._type = lifted.type
+        self.site = lifted.func.site
+        self.finish = instance.store.core.finish
+        self.flags = [member.flags for member in instance.chain]
+        self.post_site = None if lifted.options.post_return is None else lifted.options.post_return.site
+        self.refuse = instance.refuse
+
+    def failed(self, error: BaseException, started: bool, scope: CallScope | None, args: tuple[Any, ...]) -> None:
+        """`error` ends the call: undo what lowering did, or poison the instance if the guest had begun to run."""
+        instance = self._instance
+        instance.store.core.unwind(error)
+        if started or isinstance(error, Trap):
+            instance.poison(error)
+        elif instance.root.first_trap is None:
+            if scope is not None:
+                scope.rollback()
+            for flags in self.flags:
+                flags[0] = 1
+        if isinstance(error, Mismatch):
+            raise explain(self._label, self._type.params, args) from None
+
+
+class LiftedFunc:
+    """A component function that a guest implements (`FuncInst` of the reference semantics)."""
+
+    __slots__ = ("cache", "func", "instance", "options", "type")
+
+    def __init__(
+        self, instance: ComponentInstance, type_: FuncType, func: Func, options: RuntimeOptions, cache: CodeCache
+    ) -> None:
+        self.instance = instance
+        self.type = type_
+        self.func = func
+        self.options = options
+        self.cache = cache
+
+    @property
+    def resource(self) -> Callable[[Any], Any]:
+        """Which resource types the function's type means."""
+        return self.instance.resource
+
+    def context(self, between_guests: bool) -> LiftLowerContext:
+        """The context for lowering arguments into, and lifting results out of, the guest."""
+        options = self.options
+        return LiftLowerContext(
+            instance=self.instance,
+            resource=self.instance.resource,
+            memory=NO_MEMORY if options.memory is None else options.memory,
+            realloc_func=options.realloc,
+            encoding=options.encoding,
+            pointer=options.pointer,
+            between_guests=between_guests,
+        )
+
+    def signature(self, depth: int = 1) -> Signature:
+        """What code is generated from."""
+        options = self.options
+        return Signature(
+            type=self.type,
+            context="lift",
+            pointer=options.pointer,
+            is_async=options.is_async,
+            callback=options.callback is not None,
+            post_return=options.post_return is not None,
+            depth=depth,
+        )
+
+    def host_function(self, name: str, label: str) -> Callable[..., Any]:
+        """The function as Python calls it: `name` is its Python name, `label` what errors call it."""
+        store = self.instance.store
+        if self.type.is_async or self.options.is_async or self.instance.uses_tasks or store.is_async:
+            return store.task_function(self, name, label)
+        bind = self.cache.get("call", self.signature(len(self.instance.chain)))
+        function = bind(self.context(False), HostCall(self, label))
+        params = tuple([kebab_to_snake(param) for param, _ in self.type.params])
+        return named(function, name, params, f"{label}: {self.type}")

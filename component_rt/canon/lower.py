@@ -1,0 +1,185 @@
+"""`canon lower`: a component function (of the host or of a guest) as a core function that a guest can import.
+
+Code is generated on the first call: a program imports some hundred functions of WASI and calls a dozen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from component_rt.abi.codegen import CodeCache, Signature
+from component_rt.abi.context import NO_MEMORY, LiftLowerContext
+from component_rt.abi.errors import explain_value
+from component_rt.canon.lift import LiftedFunc
+from component_rt.handles import CallScope
+from component_rt.types import FuncType, ResultType
+from component_rt.values import Err, Ok
+from core_rt import func as core_func
+from core_rt.native import call as vm_call
+
+if TYPE_CHECKING:
+    from component_rt.instance import ComponentInstance, RuntimeOptions
+    from core_rt import types as core
+    from core_rt.func import Func
+
+__all__ = ["HostFunc", "core_function", "lower"]
+
+
+def core_function(store: Any, type_: core.FuncType, make: Callable[[], Callable[[], object]], name: str | None) -> Func:
+    """A host function whose handler `make()` gives on the first call; from then on the handler is called directly."""
+    core_store = store.core
+    handlers = core_store._hosts
+    index = len(handlers)
+
+    def first() -> object:
+        handlers[index] = handler = make()
+        return handler()
+
+    return core_func._host_func(core_store, type_, first, name)
+
+
+class HostFunc:
+    """A component function that the host implements.
+
+    `type` is that of the root's import, `resource` what its resource types mean; `function` is called with lifted values.
+    """
+
+    __slots__ = ("function", "name", "resource", "type")
+
+    def __init__(
+        self, type_: FuncType, function: Callable[..., Any], name: str, resource: Callable[[Any], Any]
+    ) -> None:
+        self.type = type_
+        self.function = function
+        self.name = name
+        self.resource = resource
+
+    def host_function(self, name: str, label: str) -> Callable[..., Any]:
+        """An import that is exported as it is."""
+        return self.function
+
+
+class HostImport:
+    """What the generated handler of an import uses besides the context."""
+
+    __slots__ = ("_host", "_store", "cannot_leave", "flags", "function")
+
+    def __init__(self, host: HostFunc, instance: ComponentInstance) -> None:
+        self._host = host
+        self._store = instance.store
+        self.function = host.function
+        self.flags = instance.flags
+        self.cannot_leave = instance.cannot_leave
+
+    def suspend(self, coroutine: Any, complete: Any, address: int | None, scope: CallScope | None) -> object:
+        """The function answered a coroutine: the store knows what to do with it."""
+        return self._store.suspend(coroutine, complete, address, scope, self._host.name)
+
+    def mismatched(self, result: Any, error: Err | None) -> None:
+        """The host function's result does not fit its type."""
+        of, name = self._host.type.result, self._host.name
+        if of is None:
+            raise TypeError(f"{name} has no result, but the host function returned {result!r}")
+        if isinstance(of, ResultType):
+            if isinstance(result, (Ok, Err)) and error is None:
+                result, error = (result.value, None) if isinstance(result, Ok) else (None, result)
+            raise explain_value(f"{name}: result", of, Ok(result) if error is None else error) from None
+        raise explain_value(f"{name}: result", of, result) from None
+
+
+def _context(
+    instance: ComponentInstance, options: RuntimeOptions, resource: Callable[[Any], Any], between_guests: bool
+) -> LiftLowerContext:
+    return LiftLowerContext(
+        instance=instance,
+        resource=resource,
+        memory=NO_MEMORY if options.memory is None else options.memory,
+        realloc_func=options.realloc,
+        encoding=options.encoding,
+        pointer=options.pointer,
+        between_guests=between_guests,
+    )
+
+
+def lower(
+    instance: ComponentInstance,
+    callee: HostFunc | LiftedFunc,
+    options: RuntimeOptions,
+    core_type: core.FuncType,
+    cache: CodeCache,
+) -> Func:
+    """The core function for `callee` in `instance`."""
+    store = instance.store
+    signature = Signature(type=callee.type, context="lower", pointer=options.pointer, is_async=options.is_async)
+    if options.is_async or callee.type.is_async or (isinstance(callee, LiftedFunc) and callee.options.is_async):
+        return store.lower_async(instance, callee, options, core_type, cache)  # type: ignore[attr-defined,no-any-return]
+    if isinstance(callee, HostFunc):
+
+        def make_import() -> Callable[[], object]:
+            cx = _context(instance, options, callee.resource, False)
+            return cache.get("handler", signature)(cx, HostImport(callee, instance))  # type: ignore[no-any-return]
+
+        return core_function(store, core_type, make_import, callee.name)
+
+    def make_call() -> Callable[[], object]:
+        cx = _context(instance, options, callee.resource, True)
+        return guest_call(instance, callee, cache.get("caller", signature)(cx))
+
+    return core_function(store, core_type, make_call, None)
+
+
+def guest_call(
+    caller: ComponentInstance, callee: LiftedFunc, halves: tuple[Callable[..., Any], Callable[..., Any]]
+) -> Callable[[], object]:
+    """A call from one guest to another through Python: lift on one side, lower on the other.
+
+    Resources travel as reps, and strings remember how the caller held them.
+    """
+    lift_args, lower_result = halves
+    lower_args, lift_result = callee.cache.get("callee", callee.signature())(callee.context(True))
+    target = callee.instance
+    entering = [member.flags for member in target.entering_set(caller)]
+    flags, callee_flags = caller.flags, target.flags
+    store = caller.store.core
+    finish, u64 = store.finish, store.u64
+    site = callee.func.site
+    post_site = None if callee.options.post_return is None else callee.options.post_return.site
+    has_result = callee.type.result is not None
+    cannot_leave, refuse = caller.cannot_leave, target.refuse
+
+    def handler() -> None:
+        if not flags[1]:
+            cannot_leave()
+        subtask, task = CallScope(), CallScope()
+        args, address = lift_args(subtask)
+        for member in entering:
+            if not member[0]:
+                refuse()
+        for member in entering:
+            member[0] = 0
+        try:
+            lower_args(args, task)
+            status = vm_call(site)
+            if status:
+                finish(site, status)
+            raw = u64[0] if has_result else 0
+            result = lift_result(task)
+            task.finish()
+            if post_site is not None:
+                callee_flags[1] = 0
+                u64[0] = raw
+                status = vm_call(post_site)
+                if status:
+                    finish(post_site, status)
+                callee_flags[1] = 1
+        except BaseException as error:
+            store.unwind(error)
+            target.poison(error)
+            raise
+        for member in entering:
+            member[0] = 1
+        lower_result(result, address, subtask)
+        subtask.release()
+
+    return handler

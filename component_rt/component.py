@@ -1,0 +1,96 @@
+"""A component: decoded and validated, with its plan and the code generated for it; shared by any number of stores."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+from component_rt.abi.codegen import CodeCache
+from component_rt.binary import decode_component
+from component_rt.features import Features
+from component_rt.plan import Plan, make_plan
+from component_rt.validate import validate_component
+from core_rt.module import Module
+
+if TYPE_CHECKING:
+    from component_rt.model import CoreModuleDef, ValidatedComponent
+    from component_rt.types import ExternType
+    from core_rt.engine import Engine
+
+__all__ = ["Component"]
+
+
+@final
+class Component:
+    """A component, from its binary format.
+
+    `features` says which parts of the component model are accepted (default: those that have shipped). Raises
+    `DecodeError` or `ValidationError`. Function bodies of the core modules inside are read when they are first compiled;
+    `validate()` reads them all.
+    """
+
+    def __init__(
+        self, engine: Engine, data: bytes | bytearray | memoryview, features: Features | None = None
+    ) -> None:
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise TypeError(f"a component is made from bytes, not {type(data).__name__}; see Component.from_file")
+        if isinstance(data, bytearray):
+            data = bytes(data)
+        self.engine = engine
+        decoded = decode_component(data, Features() if features is None else features)
+        self.validated: ValidatedComponent = validate_component(decoded, engine.config.features)
+        self.code = CodeCache()
+        self._lock = threading.Lock()
+        self._modules: dict[int, Module] = {}
+
+    @classmethod
+    def from_file(cls, engine: Engine, path: str | os.PathLike[str], features: Features | None = None) -> Component:
+        """The component in a file."""
+        return cls(engine, Path(path).read_bytes(), features)
+
+    @property
+    def imports(self) -> Mapping[str, ExternType]:
+        """Types of the imports by name."""
+        return self.validated.imports
+
+    @property
+    def exports(self) -> Mapping[str, ExternType]:
+        """Types of the exports by name."""
+        return self.validated.exports
+
+    @cached_property
+    def world(self) -> Any:
+        """Imports and exports as a WIT world; `str(component.world)` is WIT text."""
+        from component_rt.world import world_of
+
+        return world_of(self.validated)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The steps of instantiation. Raises `ExhaustionError` for a component out of all proportion."""
+        with self._lock:
+            return make_plan(self.validated)
+
+    def validate(self) -> None:
+        """Read and validate all function bodies now. Raises `DecodeError` or `ValidationError`."""
+        from component_rt.plan import LoadModule
+
+        for step in self.plan.steps:
+            if isinstance(step, LoadModule):
+                self.module(step.definition).validate()
+
+    def module(self, definition: CoreModuleDef) -> Module:
+        """The core module of a definition; made once."""
+        with self._lock:
+            made = self._modules.get(id(definition))
+            if made is None:
+                part = memoryview(self.validated.data)[definition.start : definition.end]
+                made = self._modules[id(definition)] = Module(self.engine, part)
+        return made
+
+    def __repr__(self) -> str:
+        return f"<Component: {len(self.imports)} imports, {len(self.exports)} exports>"

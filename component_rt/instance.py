@@ -1,0 +1,329 @@
+"""Component instances, and the interpreter of plans.
+
+Rules (CanonicalABI.md, "Component Instances"):
+- A call from the host enters an instance and all its ancestors; one from another instance enters those ancestors that the
+  caller does not share. `may_enter` of each entered instance is off until the call leaves again.
+- Since whoever enters anything in a tree from outside enters its root as well, `may_enter` of the root being on means that
+  nothing in the tree is active: calls from the host look at that one word.
+- After a trap (or any exception through guest frames) every `may_enter` of the tree stays off: the instance is poisoned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from component_rt.handles import ResourceType, Table
+from component_rt.plan import (
+    Builtin,
+    Constant,
+    Extract,
+    ImportItem,
+    InstantiateModule,
+    Lift,
+    LoadModule,
+    Lower,
+    MakeResource,
+    Options,
+    Plan,
+    StartFunction,
+    Step,
+)
+from component_rt.vmcontext import MAY_ENTER, MAY_LEAVE, ComponentContext, ComponentLayout
+from core_rt import native
+from core_rt.errors import InstancePoisoned, Trap, TrapCode
+from core_rt.instance import instantiate as instantiate_core
+
+if TYPE_CHECKING:
+    from component_rt.abi.codegen import CodeCache
+    from component_rt.component import Component
+    from component_rt.store import Store
+    from component_rt.types import ResourceId
+    from core_rt.func import Func
+
+__all__ = ["ComponentInstance", "RuntimeOptions", "instantiate_plan"]
+
+
+class ComponentInstance:
+    """The run-time state of one component instance; nouns as in the reference semantics.
+
+    `handles` is its handle table, `parent` the instance that instantiated it. The root of a tree also has `members` (all
+    instances of the tree) and `first_trap`.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_resources",
+        "backpressure",
+        "chain",
+        "context",
+        "exclusive_thread",
+        "first_trap",
+        "flags",
+        "handles",
+        "index",
+        "members",
+        "num_waiting_to_enter",
+        "parent",
+        "root",
+        "store",
+        "threads",
+        "uses_tasks",
+    )
+
+    def __init__(self, store: Store, parent: ComponentInstance | None, index: int, context: ComponentContext) -> None:
+        self.store = store
+        self.parent = parent
+        self.index = index
+        self.context = context
+        self.flags: Any = context.flags(index)
+        self.handles = Table(store.max_handles)
+        self.threads = Table()
+        self.backpressure = 0
+        self.num_waiting_to_enter = 0
+        self.exclusive_thread: Any = None
+        self.root: ComponentInstance = self if parent is None else parent.root
+        self.chain: tuple[ComponentInstance, ...] = (self,) if parent is None else (*parent.chain, self)
+        """From the root to this instance."""
+        self.members: list[ComponentInstance] = []
+        self.first_trap: BaseException | None = None
+        self.uses_tasks = False
+        self._resources: Mapping[ResourceId, ResourceType] = {}
+        self.root.members.append(self)
+
+    @property
+    def may_enter(self) -> bool:
+        return bool(self.flags[MAY_ENTER])
+
+    @may_enter.setter
+    def may_enter(self, value: bool) -> None:
+        self.flags[MAY_ENTER] = value
+
+    @property
+    def may_leave(self) -> bool:
+        return bool(self.flags[MAY_LEAVE])
+
+    @may_leave.setter
+    def may_leave(self, value: bool) -> None:
+        self.flags[MAY_LEAVE] = value
+
+    def resource(self, rid: ResourceId) -> ResourceType:
+        """The resource type that an identity in this component's types means."""
+        return self._resources[rid]
+
+    def entering_set(self, caller: ComponentInstance | None) -> tuple[ComponentInstance, ...]:
+        """The instances that a call from `caller` (None: the host) enters, outermost first."""
+        if caller is None:
+            return self.chain
+        shared = set(map(id, caller.chain))
+        return tuple([instance for instance in self.chain if id(instance) not in shared])
+
+    def refuse(self) -> None:
+        """Raise why the instance cannot be entered now."""
+        trapped = self.root.first_trap
+        if trapped is not None:
+            raise InstancePoisoned(trapped)
+        self.store.core.check()
+        raise Trap(TrapCode.CANNOT_ENTER_COMPONENT)
+
+    def cannot_leave(self) -> None:
+        """Raise the trap for calling out while lowering, or from a post-return function."""
+        raise Trap(TrapCode.CANNOT_LEAVE_COMPONENT)
+
+    def poison(self, error: BaseException) -> None:
+        """`error` went through frames of this tree: nothing in it may be entered again."""
+        root = self.root
+        if root.first_trap is None:
+            root.first_trap = error.first_trap if isinstance(error, InstancePoisoned) else error
+            for member in root.members:
+                member.flags[MAY_ENTER] = 0
+
+    def run_destructor(self, rt: ResourceType, rep: int, caller: ComponentInstance | None) -> None:
+        """Call the destructor of a resource of this instance, entering it from `caller`."""
+        assert rt.dtor is not None
+        entering = self.entering_set(caller)
+        for instance in entering:
+            if not instance.flags[MAY_ENTER]:
+                self.refuse()
+        for instance in entering:
+            instance.flags[MAY_ENTER] = 0
+        try:
+            rt.dtor(rep)
+        except BaseException as error:
+            self.store.core.unwind(error)
+            self.poison(error)
+            raise
+        for instance in entering:
+            instance.flags[MAY_ENTER] = 1
+
+    def __repr__(self) -> str:
+        return f"<component instance {self.index}>"
+
+
+class RuntimeOptions:
+    """`canonopt`s of one canonical definition, bound."""
+
+    __slots__ = ("callback", "encoding", "is_async", "memory", "pointer", "post_return", "realloc")
+
+    def __init__(self, options: Options, slots: list[Any]) -> None:
+        def at(slot: int | None) -> Any:
+            return None if slot is None else slots[slot]
+
+        self.encoding = options.encoding
+        self.pointer = options.pointer
+        self.is_async = options.is_async
+        self.memory = at(options.memory)
+        self.realloc: Func | None = at(options.realloc)
+        self.post_return: Func | None = at(options.post_return)
+        self.callback: Func | None = at(options.callback)
+
+
+class _Resources(Mapping["ResourceId", ResourceType]):
+    """Resource types of a static instance, through the slots."""
+
+    __slots__ = ("_known", "_slots")
+
+    def __init__(self, known: Mapping[ResourceId, int], slots: list[Any]) -> None:
+        self._known = known
+        self._slots = slots
+
+    def __getitem__(self, rid: ResourceId) -> ResourceType:
+        return self._slots[self._known[rid]]  # type: ignore[no-any-return]
+
+    def __iter__(self) -> Any:
+        return iter(self._known)
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+
+class Runtime:
+    """A plan being interpreted: the slots and the instances so far."""
+
+    __slots__ = ("cache", "component", "context", "imports", "instances", "plan", "slots", "store")
+
+    def __init__(self, store: Store, component: Component, imports: Mapping[tuple[str, ...], Callable[..., Any]]) -> None:
+        plan = component.plan
+        self.store = store
+        self.component = component
+        self.plan: Plan = plan
+        self.cache: CodeCache = component.code
+        self.imports = imports
+        self.slots: list[Any] = [None] * plan.slots
+        self.context = ComponentContext(_layout(plan), store.core, len(store.roots))
+        self.instances: list[ComponentInstance] = []
+        for static in plan.instances:
+            parent = None if static.parent is None else self.instances[static.parent]
+            made = ComponentInstance(store, parent, static.index, self.context)
+            made._resources = _Resources(static.resources, self.slots)
+            made.uses_tasks = plan.uses_tasks
+            self.instances.append(made)
+
+    def run(self) -> ComponentInstance:
+        """Do every step; the root instance."""
+        root = self.instances[0]
+        self.store.roots.append(root)
+        table = _STEPS
+        # Nobody outside may enter while modules are being instantiated; start functions may call out.
+        slots = self.slots
+        try:
+            for step in self.plan.steps:
+                slots[step.slot] = table[type(step)](self, step)
+        except BaseException as error:
+            root.poison(error)
+            raise
+        return root
+
+    # ------------------------------------------------------------------------------------------------ steps
+
+    def _load_module(self, step: LoadModule) -> Any:
+        return self.component.module(step.definition)
+
+    def _import(self, step: ImportItem) -> Any:
+        return self.imports[step.path](self, step)
+
+    def _instantiate(self, step: InstantiateModule) -> Any:
+        module, slots = self.slots[step.module], self.slots
+        imports = [slots[step.imports[wanted.module, wanted.name]] for wanted in module.decoded.imports]
+        instance = self.instances[step.instance]
+        entered = [member for member in instance.chain if member.flags[MAY_ENTER]]
+        for member in entered:
+            member.flags[MAY_ENTER] = 0
+        made = instantiate_core(self.store.core, module, imports)
+        for member in entered:
+            member.flags[MAY_ENTER] = 1
+        return made
+
+    def _extract(self, step: Extract) -> Any:
+        item = self.slots[step.instance].exports[step.name]
+        return item
+
+    def _resource(self, step: MakeResource) -> ResourceType:
+        instance = self.instances[step.instance]
+        rt = ResourceType(instance, step.name)
+        if step.dtor is not None:
+            from component_rt.canon.resource import destructor
+
+            rt.dtor = destructor(self.slots[step.dtor], step.wide)
+        return rt
+
+    def _lift(self, step: Lift) -> Any:
+        from component_rt.canon.lift import LiftedFunc
+
+        options = RuntimeOptions(step.options, self.slots)
+        return LiftedFunc(self.instances[step.instance], step.type, self.slots[step.func], options, self.cache)
+
+    def _lower(self, step: Lower) -> Any:
+        from component_rt.canon.lower import lower
+
+        options = RuntimeOptions(step.options, self.slots)
+        return lower(self.instances[step.instance], self.slots[step.func], options, step.core_type, self.cache)
+
+    def _builtin(self, step: Builtin) -> Any:
+        from component_rt.canon.builtins import make_builtin
+
+        table = None if step.table is None else self.slots[step.table]
+        return make_builtin(
+            self.instances[step.instance], step.definition, RuntimeOptions(step.options, self.slots), table
+        )
+
+    def _constant(self, step: Constant) -> Any:
+        from component_rt.abi.constants import python_value
+
+        return python_value(step.type, step.value)
+
+    def _start(self, step: StartFunction) -> Any:
+        function = self.slots[step.func].host_function("start", "start")
+        return function(*[self.slots[slot] for slot in step.args])
+
+
+_STEPS: dict[type[Step], Callable[[Runtime, Any], Any]] = {
+    LoadModule: Runtime._load_module,
+    ImportItem: Runtime._import,
+    InstantiateModule: Runtime._instantiate,
+    Extract: Runtime._extract,
+    MakeResource: Runtime._resource,
+    Lift: Runtime._lift,
+    Lower: Runtime._lower,
+    Builtin: Runtime._builtin,
+    Constant: Runtime._constant,
+    StartFunction: Runtime._start,
+}
+
+
+def _layout(plan: Plan) -> ComponentLayout:
+    return ComponentLayout(len(plan.instances), {})
+
+
+def instantiate_plan(
+    store: Store, component: Component, imports: Mapping[tuple[str, ...], Callable[..., Any]]
+) -> Runtime:
+    """Interpret the component's plan. `imports[path](runtime, step)` makes the item of each leaf of the imports."""
+    store.core.check()
+    assert component.engine is store.engine
+    runtime = Runtime(store, component, imports)
+    runtime.run()
+    return runtime
+
+
+assert native  # the block of `ComponentContext` comes from here

@@ -1,0 +1,498 @@
+"""A validated component as a plan: a flat list of steps without names, however deeply components nest.
+
+Theory of operation. Everything that exists at run time (core instances, functions, memories, component functions, resource
+types, values) lives in numbered *slots*; a step fills one slot and refers to others by number. What is known
+without running (which component is nested where, which exports an instance has, what an alias means) is worked out
+here: a component instance is a mapping from names to items that disappears, and a nested component becomes its own
+steps at each place where it is instantiated, under a *static instance* number. `instance.py` interprets the result.
+
+Resource types are seen by each component under identities of its own (`ResourceId`); `Plan.instances[i].resources` says
+which slot an identity means to static instance i.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import attrs
+
+from component_rt import model as m
+from component_rt import types as t
+from component_rt.model import Sort
+from core_rt.errors import EngineBug, ExhaustionError
+
+if TYPE_CHECKING:
+    from core_rt import types as core
+
+__all__ = [
+    "Builtin",
+    "Constant",
+    "Extract",
+    "ImportItem",
+    "InstantiateModule",
+    "Lift",
+    "LoadModule",
+    "Lower",
+    "MakeResource",
+    "Options",
+    "Plan",
+    "StartFunction",
+    "StaticInstance",
+    "Step",
+    "make_plan",
+]
+
+MAX_STEPS = 500_000
+MAX_INSTANCES = 20_000
+"""A few dozen nested components that each instantiate the next one twice ask for a million instances."""
+
+Slot: TypeAlias = int
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Step:
+    """Fills `slot`."""
+
+    slot: Slot
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class LoadModule(Step):
+    """Embedded core module: `start` to `end` of the file."""
+
+    definition: m.CoreModuleDef
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class ImportItem(Step):
+    """A leaf of an import of the root: `path` is the import's name and the names of exports inside an imported instance."""
+
+    path: tuple[str, ...]
+    type: t.ExternType
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class InstantiateModule(Step):
+    """Instantiate the module in slot `module`; `imports` gives the slot for each pair of names."""
+
+    module: Slot
+    imports: Mapping[tuple[str, str], Slot]
+    instance: int
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Extract(Step):
+    """Export `name` of the core instance in slot `instance`: a function, memory, table, global or tag."""
+
+    instance: Slot
+    name: str
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class MakeResource(Step):
+    """A resource type of static instance `instance`."""
+
+    instance: int
+    name: str
+    dtor: Slot | None
+    wide: bool
+    """Whether reps are 64 bits wide."""
+
+
+@attrs.frozen(eq=False)
+class Options:
+    """`canonopt`s with slots in place of indices."""
+
+    encoding: str
+    pointer: int
+    memory: Slot | None
+    realloc: Slot | None
+    post_return: Slot | None
+    callback: Slot | None
+    is_async: bool
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Lift(Step):
+    """`canon lift`: the core function in slot `func` as a component function."""
+
+    instance: int
+    func: Slot
+    type: t.FuncType
+    options: Options
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Lower(Step):
+    """`canon lower`: the component function in slot `func` as a core function."""
+
+    instance: int
+    func: Slot
+    type: t.FuncType
+    options: Options
+    core_type: core.FuncType
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Builtin(Step):
+    """Any other canonical definition."""
+
+    instance: int
+    definition: m.CanonBuiltin
+    options: Options
+    table: Slot | None
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class Constant(Step):
+    """A value known from the file."""
+
+    type: t.ValType
+    value: object
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class StartFunction(Step):
+    """Call the function in slot `func`; its result, if it has one, fills `slot`."""
+
+    func: Slot
+    args: tuple[Slot, ...]
+    type: t.FuncType
+
+
+@attrs.define(eq=False)
+class StaticInstance:
+    """One instantiation of a component within the root. `parent` is None for the root."""
+
+    index: int
+    parent: int | None
+    resources: dict[t.ResourceId, Slot] = attrs.field(factory=dict)
+
+
+@attrs.frozen(eq=False)
+class InstanceItem:
+    """A component instance while planning: what its exports are."""
+
+    exports: Mapping[str, Item]
+
+
+@attrs.frozen(eq=False)
+class ComponentItem:
+    """A component while planning, with the scope its outer aliases look into."""
+
+    component: m.ValidatedComponent
+    scope: _Scope
+
+
+Item: TypeAlias = "Slot | InstanceItem | ComponentItem | Mapping[str, Slot] | None"
+"""What an index means while planning. A core instance made by hand is a mapping; a type other than a resource is None."""
+
+
+@attrs.frozen(eq=False)
+class Plan:
+    """Steps in order; `exports` of the root as items; `counts` are the sizes of the context's regions."""
+
+    component: m.ValidatedComponent
+    steps: tuple[Step, ...]
+    slots: int
+    instances: tuple[StaticInstance, ...]
+    imports: tuple[ImportItem, ...]
+    exports: Mapping[str, Item]
+    import_items: Mapping[str, Item]
+    uses_tasks: bool
+    """Whether anything in it can see that there are tasks: async functions, context storage and their like."""
+
+
+_TASKLESS = frozenset({"resource.new", "resource.drop", "resource.rep"})
+
+
+def make_plan(component: m.ValidatedComponent) -> Plan:
+    """The plan for a component. Raises `ExhaustionError` if it would be out of all proportion."""
+    planner = _Planner(component)
+    exports = planner.run()
+    return Plan(
+        component=component,
+        steps=tuple(planner.steps),
+        slots=planner.slots,
+        instances=tuple(planner.instances),
+        imports=tuple(step for step in planner.steps if isinstance(step, ImportItem)),
+        exports=exports,
+        import_items=planner.import_items,
+        uses_tasks=planner.uses_tasks,
+    )
+
+
+class _Scope:
+    """One component being instantiated: its index spaces so far."""
+
+    __slots__ = ("args", "component", "exports", "instance", "outer", "spaces")
+
+    def __init__(
+        self,
+        component: m.ValidatedComponent,
+        instance: StaticInstance,
+        outer: _Scope | None,
+        args: Mapping[str, Item] | None,
+    ) -> None:
+        self.component = component
+        self.instance = instance
+        self.outer = outer
+        self.args = args
+        self.spaces: dict[Sort, list[Any]] = {sort: [] for sort in Sort}
+        self.exports: dict[str, Item] = {}
+
+
+class _Planner:
+    def __init__(self, root: m.ValidatedComponent) -> None:
+        self.root = root
+        self.steps: list[Step] = []
+        self.slots = 0
+        self.instances: list[StaticInstance] = []
+        self.import_items: dict[str, Item] = {}
+        self.uses_tasks = False
+        self._extracts: dict[tuple[Slot, str], Slot] = {}
+        self._modules: dict[int, Slot] = {}
+
+    def run(self) -> Mapping[str, Item]:
+        scope = _Scope(self.root, self._instance(None), None, None)
+        return self._component(scope)
+
+    def _instance(self, parent: int | None) -> StaticInstance:
+        if len(self.instances) >= MAX_INSTANCES:
+            raise ExhaustionError(f"the component would make more than {MAX_INSTANCES} instances")
+        made = StaticInstance(len(self.instances), parent)
+        self.instances.append(made)
+        return made
+
+    def _slot(self) -> Slot:
+        self.slots += 1
+        return self.slots - 1
+
+    def _add(self, step: Step) -> Slot:
+        if len(self.steps) >= MAX_STEPS:
+            raise ExhaustionError(f"the component takes more than {MAX_STEPS} steps to instantiate")
+        self.steps.append(step)
+        return step.slot
+
+    def _component(self, scope: _Scope) -> Mapping[str, Item]:
+        for definition in scope.component.definitions:
+            item = _HANDLERS[type(definition)](self, scope, definition)
+            if isinstance(definition, m.Start):
+                if definition.results:
+                    scope.spaces[Sort.VALUE].append(item)
+            elif definition.defines is not None:
+                scope.spaces[definition.defines].append(item)
+        return scope.exports
+
+    def _bring(self, scope: _Scope, item: Item, resources: Sequence[m.ResourcePath]) -> None:
+        """Note which slots the resource identities mean that come into view with `item`."""
+        for rid, path in resources:
+            scope.instance.resources[rid] = _walk(item, path)
+
+    # ------------------------------------------------------------------------------------------------ core
+
+    def _core_module(self, scope: _Scope, d: m.CoreModuleDef) -> Item:
+        slot = self._modules.get(id(d))
+        if slot is None:
+            slot = self._modules[id(d)] = self._add(LoadModule(slot=self._slot(), definition=d))
+        return slot
+
+    def _core_instantiate(self, scope: _Scope, d: m.CoreInstantiate) -> Item:
+        args = {name: scope.spaces[Sort.CORE_INSTANCE][index] for name, index in d.args}
+        wanted = scope.component.spaces[Sort.CORE_MODULE][d.module]
+        assert isinstance(wanted, t.CoreModuleType)
+        imports = {(module, name): self._export_of(args[module], name) for module, name in wanted.imports}
+        module = scope.spaces[Sort.CORE_MODULE][d.module]
+        return self._add(
+            InstantiateModule(slot=self._slot(), module=module, imports=imports, instance=scope.instance.index)
+        )
+
+    def _export_of(self, instance: Any, name: str) -> Slot:
+        if isinstance(instance, Mapping):
+            return instance[name]  # type: ignore[no-any-return]
+        slot = self._extracts.get((instance, name))
+        if slot is None:
+            slot = self._add(Extract(slot=self._slot(), instance=instance, name=name))
+            self._extracts[instance, name] = slot
+        return slot
+
+    def _core_inline(self, scope: _Scope, d: m.CoreInlineExports) -> Item:
+        return {export.name: scope.spaces[export.sort][export.index] for export in d.exports}
+
+    def _core_alias(self, scope: _Scope, d: m.AliasCoreExport) -> Item:
+        return self._export_of(scope.spaces[Sort.CORE_INSTANCE][d.instance], d.name)
+
+    def _nothing(self, scope: _Scope, d: m.Definition) -> Item:
+        return None
+
+    # ------------------------------------------------------------------------------------------------ components
+
+    def _component_def(self, scope: _Scope, d: m.ComponentDef) -> Item:
+        return ComponentItem(d.component, scope)
+
+    def _instantiate(self, scope: _Scope, d: m.Instantiate) -> Item:
+        target = scope.spaces[Sort.COMPONENT][d.component]
+        if not isinstance(target, ComponentItem):
+            raise EngineBug("instantiation of a component that is not known before run time")
+        args = {name: scope.spaces[sort][index] for name, sort, index in d.args}
+        inner = _Scope(target.component, self._instance(scope.instance.index), target.scope, args)
+        item = InstanceItem(self._component(inner))
+        self._bring(scope, item, d.resources)
+        return item
+
+    def _inline(self, scope: _Scope, d: m.InlineExports) -> Item:
+        return InstanceItem({export.name: scope.spaces[export.sort][export.index] for export in d.exports})
+
+    def _alias_export(self, scope: _Scope, d: m.AliasExport) -> Item:
+        instance = scope.spaces[Sort.INSTANCE][d.instance]
+        assert isinstance(instance, InstanceItem)
+        return instance.exports[d.name]
+
+    def _alias_outer(self, scope: _Scope, d: m.AliasOuter) -> Item:
+        target = scope
+        for _ in range(d.count):
+            assert target.outer is not None
+            target = target.outer
+        return target.spaces[d.sort][d.index]  # type: ignore[no-any-return]
+
+    def _resource(self, scope: _Scope, d: m.ResourceDef) -> Item:
+        dtor = None if d.dtor is None else scope.spaces[Sort.CORE_FUNC][d.dtor]
+        name = d.id.debug or "resource"
+        wide = str(d.rep) == "i64"
+        slot = self._add(
+            MakeResource(slot=self._slot(), instance=scope.instance.index, name=name, dtor=dtor, wide=wide)
+        )
+        scope.instance.resources[d.id] = slot
+        return slot
+
+    def _import(self, scope: _Scope, d: m.Import) -> Item:
+        if scope.args is not None:
+            item = scope.args[d.name]
+        else:
+            item = self.import_items[d.name] = self._import_item(scope, (d.name,), d.type)
+        self._bring(scope, item, d.resources)
+        return item
+
+    def _import_item(self, scope: _Scope, path: tuple[str, ...], of: t.ExternType) -> Item:
+        if isinstance(of, t.InstanceType):
+            exports: dict[str, Item] = {}
+            bound: dict[t.ResourceId, Item] = {}
+            for name, extern in of.exports.items():
+                if isinstance(extern, t.TypeBound) and isinstance(extern.t, t.ResourceType) and not extern.sub:
+                    known = bound.get(extern.t.id)
+                    exports[name] = scope.instance.resources.get(extern.t.id) if known is None else known
+                else:
+                    exports[name] = self._import_item(scope, (*path, name), extern)
+                    if isinstance(extern, t.TypeBound) and isinstance(extern.t, t.ResourceType):
+                        bound[extern.t.id] = exports[name]
+            return InstanceItem(exports)
+        if isinstance(of, t.TypeBound):
+            if not isinstance(of.t, t.ResourceType):
+                return None
+            if not of.sub:
+                return scope.instance.resources.get(of.t.id)
+        return self._add(ImportItem(slot=self._slot(), path=path, type=of))
+
+    def _export(self, scope: _Scope, d: m.Export) -> Item:
+        item = scope.spaces[d.sort][d.index]
+        self._bring(scope, item, d.resources)
+        scope.exports[d.name] = item
+        return item  # type: ignore[no-any-return]
+
+    # ------------------------------------------------------------------------------------------------ canonical
+
+    def _options(self, scope: _Scope, o: m.CanonOptions) -> Options:
+        funcs, memories = scope.spaces[Sort.CORE_FUNC], scope.spaces[Sort.CORE_MEMORY]
+
+        def func(index: int | None) -> Slot | None:
+            return None if index is None else funcs[index]
+
+        return Options(
+            encoding=o.string_encoding,
+            pointer=8 if o.memory64 else 4,
+            memory=None if o.memory is None else memories[o.memory],
+            realloc=func(o.realloc),
+            post_return=func(o.post_return),
+            callback=func(o.callback),
+            is_async=o.is_async,
+        )
+
+    def _lift(self, scope: _Scope, d: m.CanonLift) -> Item:
+        if d.options.is_async or d.type.is_async:
+            self.uses_tasks = True
+        return self._add(
+            Lift(
+                slot=self._slot(),
+                instance=scope.instance.index,
+                func=scope.spaces[Sort.CORE_FUNC][d.core_func],
+                type=d.type,
+                options=self._options(scope, d.options),
+            )
+        )
+
+    def _lower(self, scope: _Scope, d: m.CanonLower) -> Item:
+        if d.options.is_async or d.type.is_async:
+            self.uses_tasks = True
+        return self._add(
+            Lower(
+                slot=self._slot(),
+                instance=scope.instance.index,
+                func=scope.spaces[Sort.FUNC][d.func],
+                type=d.type,
+                options=self._options(scope, d.options),
+                core_type=d.core_type,
+            )
+        )
+
+    def _builtin(self, scope: _Scope, d: m.CanonBuiltin) -> Item:
+        if d.name not in _TASKLESS:
+            self.uses_tasks = True
+        return self._add(
+            Builtin(
+                slot=self._slot(),
+                instance=scope.instance.index,
+                definition=d,
+                options=self._options(scope, d.options),
+                table=None if d.table is None else scope.spaces[Sort.CORE_TABLE][d.table],
+            )
+        )
+
+    def _start(self, scope: _Scope, d: m.Start) -> Item:
+        args = tuple(scope.spaces[Sort.VALUE][index] for index in d.args)
+        func = scope.spaces[Sort.FUNC][d.func]
+        return self._add(StartFunction(slot=self._slot(), func=func, args=args, type=d.type))
+
+    def _value(self, scope: _Scope, d: m.ValueDef) -> Item:
+        return self._add(Constant(slot=self._slot(), type=d.type, value=d.value))
+
+
+def _walk(item: Item, path: Sequence[str]) -> Slot:
+    for name in path:
+        assert isinstance(item, InstanceItem), path
+        item = item.exports[name]
+    assert isinstance(item, int), path
+    return item
+
+
+_HANDLERS: dict[type[m.Definition], Any] = {
+    m.CoreModuleDef: _Planner._core_module,
+    m.CoreInstantiate: _Planner._core_instantiate,
+    m.CoreInlineExports: _Planner._core_inline,
+    m.AliasCoreExport: _Planner._core_alias,
+    m.CoreTypeDef: _Planner._nothing,
+    m.ComponentDef: _Planner._component_def,
+    m.Instantiate: _Planner._instantiate,
+    m.InlineExports: _Planner._inline,
+    m.AliasExport: _Planner._alias_export,
+    m.AliasOuter: _Planner._alias_outer,
+    m.TypeDef: _Planner._nothing,
+    m.ResourceDef: _Planner._resource,
+    m.CanonLift: _Planner._lift,
+    m.CanonLower: _Planner._lower,
+    m.CanonBuiltin: _Planner._builtin,
+    m.Start: _Planner._start,
+    m.ValueDef: _Planner._value,
+    m.Import: _Planner._import,
+    m.Export: _Planner._export,
+}

@@ -1,0 +1,157 @@
+"""The component store: a core store plus host resources, and what runs calls.
+
+A synchronous store calls host functions as they are; a function that turns out to be `async def` is refused. The store of
+`open_store` (trio) replaces `is_async` and `suspend` (`tasks/`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from core_rt.errors import StoreError, Trap, WasmError
+from core_rt.store import Store as CoreStore
+
+if TYPE_CHECKING:
+    from component_rt.handles import CallScope, ResourceType
+    from component_rt.instance import ComponentInstance
+    from core_rt.engine import Engine
+    from core_rt.limits import Limits
+
+__all__ = ["Store"]
+
+
+class NoAsyncValues:
+    """Streams, futures and error contexts where nobody implements them."""
+
+    def lift(self, cx: Any, of: Any) -> Any:
+        raise WasmError(f"values of type {of} are not available in this store")
+
+    lower = lift
+
+
+class Store:
+    """Holds component instances; a context manager, `close()` frees everything at once.
+
+    `data` is the user's own. `handles` limits how many handles one component instance may hold. A store may be used by one
+    thread at a time (`StoreError` otherwise).
+    """
+
+    is_async = False
+
+    def __init__(
+        self, engine: Engine, data: object = None, limits: Limits | None = None, *, handles: int = 1_000_000
+    ) -> None:
+        self.core = CoreStore(engine, data, limits)
+        self.engine = engine
+        self.max_handles = handles
+        self.orphans: list[tuple[ResourceType, int]] = []
+        """Guest resources whose Python objects were collected without being closed."""
+        self.roots: list[ComponentInstance] = []
+        self.host_types: dict[Any, ResourceType] = {}
+        self.async_values: Any = NoAsyncValues()
+        self.current_thread: Any = None
+        """The specification's `current_thread()`; kept only for components whose plan `uses_tasks`."""
+
+    # ------------------------------------------------------------------------------------------------ life
+
+    def __enter__(self) -> Store:
+        self.core.check()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def data(self) -> object:
+        """The user's own."""
+        return self.core.data
+
+    @data.setter
+    def data(self, value: object) -> None:
+        self.core.data = value
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self.core.closed
+
+    def close(self) -> None:
+        """Free instances and memories, and close the host resources that guests still owned.
+
+        Guests' destructors are not run: their memory is gone.
+        """
+        if self.core.closed:
+            return
+        self.core.close()
+        self.orphans.clear()
+        self.roots.clear()
+        for rt in self.host_types.values():
+            rt.host.close()
+        self.host_types.clear()
+
+    # ------------------------------------------------------------------------------------------------ limits
+
+    @property
+    def fuel(self) -> int:
+        """Fuel left, in instructions; the engine's config must have `consume_fuel`."""
+        return self.core.fuel
+
+    @fuel.setter
+    def fuel(self, value: int) -> None:
+        self.core.fuel = value
+
+    def set_epoch_deadline(self, ticks: int) -> None:
+        """Trap guests once the engine's epoch has been incremented `ticks` times from now."""
+        self.core.set_epoch_deadline(ticks)
+
+    def statistics(self) -> dict[str, int]:
+        """Counts of what the store holds; `host_resources` are objects of the host that guests own or borrow."""
+        return {
+            **self.core.statistics(),
+            "component_instances": sum(len(root.members) for root in self.roots),
+            "handles": sum(len(member.handles) for root in self.roots for member in root.members),
+            "host_resources": sum(len(rt.host) for rt in self.host_types.values()),
+            "orphans": len(self.orphans),
+        }
+
+    # ------------------------------------------------------------------------------------------------ resources
+
+    def drop_guest_resource(self, rt: ResourceType, rep: int) -> Any:
+        """The host drops an own handle: run the destructor in the instance that implements the resource."""
+        if self.core.closed or rt.dtor is None:
+            return None
+        assert rt.impl is not None
+        rt.impl.run_destructor(rt, rep, None)
+        return None
+
+    def drop_orphans(self) -> None:
+        """Drop guest resources that were never closed. Called where guests may be entered anyway."""
+        while self.orphans:
+            rt, rep = self.orphans.pop()
+            if rt.impl is not None and rt.impl.root.flags[0]:
+                with contextlib.suppress(Trap):
+                    self.drop_guest_resource(rt, rep)
+
+    def close_host_resource(self, value: Any) -> None:
+        """A guest dropped its last own handle to a host object: `close()` it, if it can be."""
+        close = getattr(value, "close", None)
+        if close is None:
+            if getattr(value, "aclose", None) is not None:
+                raise WasmError(f"{value!r} has only `aclose()`: a synchronous store cannot await it, use open_store")
+            return
+        result = close()
+        if inspect.iscoroutine(result):
+            result.close()
+            raise WasmError(f"`close()` of {value!r} is `async def`: a synchronous store cannot await it, use open_store")
+
+    # ------------------------------------------------------------------------------------------------ host calls
+
+    def suspend(self, coroutine: Any, complete: Any, address: int | None, scope: CallScope | None, name: str) -> object:
+        """A host function answered a coroutine. Here: refuse."""
+        coroutine.close()
+        raise StoreError(
+            f"the host function `{name}` is `async def`: a synchronous store cannot await it, use component_rt.open_store"
+        )

@@ -1,0 +1,116 @@
+"""The `VMComponentContext`: what compiled code needs of a component's instances, in one contiguous block.
+
+```
+InstanceHeader | VMComponentHeader | instance flags | lowerings | trampolines | memories | tables | reallocs | callbacks
+               | post-returns | destructors
+^ block        ^ vmctx
+```
+
+One block serves a root component with everything nested in it; a static instance is known by its index. Pointers hold
+`POISON` until they are set, and each is set once: `set` asserts both. The flags words of an instance are the only place
+where `may_enter` and `may_leave` are kept: Python reads and writes them here too.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import attrs
+
+from core_rt import native
+from core_rt.errors import EngineBug
+from core_rt.native import ffi
+from core_rt.vm.structs import COMPONENT_MAGIC, POISON, Struct
+
+__all__ = ["ComponentContext", "ComponentLayout", "MAY_ENTER", "MAY_LEAVE"]
+
+INSTANCE_HEADER: Final = Struct("ComponentInstanceHeader", "u32 magic,u32 size,u64 handle,ptr store,u64 reserved", align=16)
+VMComponentHeader: Final = Struct(
+    "VMComponentHeader",
+    # `may_block`: whether the running task may block (0 while a synchronous task of a host that cannot wait runs).
+    "u32 magic,u32 instances,ptr store,ptr builtins,u32 may_block,u32 reserved",
+)
+VMInstanceFlags: Final = Struct("VMInstanceFlags", "u32 may_enter,u32 may_leave")
+VMLowering: Final = Struct("VMLowering", "ptr callee,ptr data")
+VMRuntimeMemory: Final = Struct("VMRuntimeMemory", "ptr definition")
+VMRuntimeFunc: Final = Struct("VMRuntimeFunc", "ptr funcref")
+VMRuntimeTable: Final = Struct("VMRuntimeTable", "ptr definition")
+
+MAY_ENTER: Final = 0
+MAY_LEAVE: Final = 1
+
+_REGIONS: tuple[tuple[str, Struct], ...] = (
+    ("lowerings", VMLowering),
+    ("trampolines", VMRuntimeFunc),
+    ("memories", VMRuntimeMemory),
+    ("tables", VMRuntimeTable),
+    ("reallocs", VMRuntimeFunc),
+    ("callbacks", VMRuntimeFunc),
+    ("post_returns", VMRuntimeFunc),
+    ("destructors", VMRuntimeFunc),
+)
+
+
+@attrs.frozen
+class ComponentLayout:
+    """Byte offsets from the context pointer for a plan with so many of each."""
+
+    instances: int
+    counts: dict[str, int] = attrs.field(eq=False)
+    offsets: dict[str, int] = attrs.field(init=False, eq=False)
+    size: int = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        offsets = {"flags": VMComponentHeader.size}
+        at = VMComponentHeader.size + self.instances * VMInstanceFlags.size
+        for name, struct in _REGIONS:
+            offsets[name] = at
+            at += self.counts.get(name, 0) * struct.size
+        object.__setattr__(self, "offsets", offsets)
+        object.__setattr__(self, "size", (at + 15) & -16)
+
+
+class ComponentContext:
+    """Owns the block. `address` is the context pointer."""
+
+    __slots__ = ("_block", "_words", "address", "layout")
+
+    def __init__(self, layout: ComponentLayout, store: Any, handle: int) -> None:
+        self.layout = layout
+        size = INSTANCE_HEADER.size + layout.size
+        self._block: Any = native.new_block(size)
+        start = native.address(self._block)
+        self.address = start + INSTANCE_HEADER.size
+        self._words: Any = ffi.cast("uint64_t *", self.address)
+        header = ffi.cast("uint32_t *", start)
+        header[0], header[1] = COMPONENT_MAGIC, size
+        ffi.cast("uint64_t *", start)[1] = handle
+        ffi.cast("uint64_t *", start)[2] = native.address(store.context)
+        words = ffi.cast("uint32_t *", self.address)
+        words[0], words[1] = COMPONENT_MAGIC, layout.instances
+        self._words[1] = native.address(store.context)
+        self._words[2] = native.address(store.context.builtins)
+        first = layout.offsets["lowerings"] // 8
+        for index in range(first, layout.size // 8):
+            self._words[index] = POISON
+        for index in range(layout.instances):
+            self.flags(index)[MAY_ENTER] = self.flags(index)[MAY_LEAVE] = 1
+
+    def flags(self, instance: int) -> Any:
+        """The flags words of a static instance: a `uint32_t *`."""
+        return ffi.cast("uint32_t *", self.address + self.layout.offsets["flags"] + instance * VMInstanceFlags.size)
+
+    def set(self, region: str, index: int, *pointers: int) -> None:
+        """Set entry `index` of a region, once."""
+        at = self.layout.offsets[region] // 8 + index * len(pointers)
+        for place, pointer in enumerate(pointers, at):
+            if self._words[place] != POISON:
+                raise EngineBug(f"{region}[{index}] of a component context set twice")
+            self._words[place] = pointer
+
+    def get(self, region: str, index: int, word: int = 0, width: int = 1) -> int:
+        """A pointer that was set."""
+        pointer = int(self._words[self.layout.offsets[region] // 8 + index * width + word])
+        if pointer == POISON:
+            raise EngineBug(f"{region}[{index}] of a component context read before it was set")
+        return pointer
