@@ -7,13 +7,13 @@ A line of the table reads `first-code immediate signature mnemonic...`; the mnem
 one out). A line `[family proposal]` holds for the lines below it; proposal `-` is always there.
 
 Signatures are `parameters:results`, one letter a type: `i` i32, `I` i64, `f` f32, `F` f64, `v` v128, `a` the
-address type of the memory that the immediate names. `@` means that the rule depends on immediates, context or stack;
-`core_rt.validate.function` has a method for each of those mnemonics.
+address type of the memory that the immediate names. `@` means that the rule depends on immediates, context or stack:
+such a mnemonic has a rule of its own in `core_rt.validate` (`control`, `storage` or `reference`).
 
 Immediates (kind → what an instruction record holds):
 
 ==============  =====================================================================================================
-none            None
+none            None (`select`: the operands' type)
 index kinds     `func table memory global local label tag type data elem`: int
 i32 i64         int, signed
 f32 f64 v128    int, the unsigned bits
