@@ -127,7 +127,7 @@ def rows(only: str = "") -> list[Row]:
     from . import cold, components, core_calls, kernels, memory  # noqa: F401 - importing registers
 
     wanted = only.lower()
-    return [entry for entry in _ROWS if wanted in f"{entry.topic} {entry.name}".lower()]
+    return [entry for entry in _ROWS if wanted in f"{entry.topic}: {entry.name}".lower()]
 
 
 def _time(call: Callable[[], object], loops: int) -> float:
