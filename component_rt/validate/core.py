@@ -46,7 +46,7 @@ def core_module(scope: Scope, item: syntax.CoreModule, data: bytes | memoryview,
     try:
         module = decode_module(part, scope.core_features)
         if bodies:
-            from core_rt.validate import validate_module_bodies  # not needed otherwise, and large
+            from core_rt.validate.module import validate_module_bodies  # not needed otherwise, and large
 
             validate_module_bodies(module)
     except (DecodeError, ValidationError) as error:

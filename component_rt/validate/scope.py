@@ -271,6 +271,9 @@ class Scope:
         attributes = self.imports.add(given, extern, self.features, offset)
         if not self.visible_to_imports.covers(extern):
             self._invisible("import", extern, offset)
+        if extern.has_resource and not self.created.keys().isdisjoint(extern.resources):
+            # Whoever instantiates has to give the import before there is such a resource.
+            raise ValidationError("local resource type found in imports", offset)
         # What an import makes visible is visible to exports too, but not the other way round.
         self.visible_to_exports.covers(extern)
         return attributes
