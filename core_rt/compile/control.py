@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from core_rt.compile.emitter import Emitter, Label
-from core_rt.compile.handlers import HANDLERS, emits
+from core_rt.compile.handlers import HANDLERS, SLOT_HANDLERS, emits
 from core_rt.compile.roots import leave_frame
 from core_rt.compile.signature import is_gcref, lltype
 from core_rt.errors import TrapCode
@@ -115,7 +115,8 @@ def open_label(f: Emitter, kind: str, imm: tuple[Any, ...]) -> Label:
     f.blocks += 1
     params = _lltypes(imm[0])
     label = Label(kind, f"b{f.blocks}", len(f.stack) - len(params), params, _lltypes(imm[1]))
-    label.assigned = tuple(sorted(imm[2]))
+    if not f.slots:
+        label.assigned = tuple(sorted(imm[2]))
     f.labels.append(label)
     return label
 
@@ -344,7 +345,7 @@ def _nop(f: Emitter, imm: Any) -> None:
 
 def write_body(f: Emitter) -> None:
     """Write the whole body of a function."""
-    handlers = HANDLERS
+    handlers = SLOT_HANDLERS if f.slots else HANDLERS
     open_function(f)
     for op, imm, f.offset in f.code:
         handlers[op](f, imm)
@@ -352,7 +353,7 @@ def write_body(f: Emitter) -> None:
 
 def write_body_counting(f: Emitter) -> None:
     """As `write_body`, counting fuel: one for each instruction that does something."""
-    handlers = HANDLERS
+    handlers = SLOT_HANDLERS if f.slots else HANDLERS
     free = _FREE
     open_function(f)
     for op, imm, f.offset in f.code:
@@ -367,7 +368,7 @@ def write_body_with_lines(f: Emitter, location: Callable[[int], int]) -> None:
     Every instruction carries the location of the last call or memory access before it in the text: LLVM may fold a load into the
     arithmetic that follows, and the result has the location of that.
     """
-    handlers = HANDLERS
+    handlers = SLOT_HANDLERS if f.slots else HANDLERS
     free = _FREE
     counting = f.unit.fuel
     lines, cold = f.lines, f.cold

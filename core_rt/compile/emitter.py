@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final
 from core_rt.compile.roots import cold_spill, frame_lines, spill_roots
 from core_rt.compile.signature import ZERO, Signature, is_gcref, lltype
 from core_rt.errors import TrapCode
+from core_rt.opcodes import BY_NAME, OPCODES
 from core_rt.types import DefType
 from core_rt.vm import structs as s
 
@@ -79,7 +80,7 @@ class Emitter:
     __slots__ = (
         "blocks", "bool_line", "bool_value", "bool_bit", "block", "body", "code", "cold", "constants", "fuel_cost", "fuel_line",
         "gc_leaves", "gc_values", "gc_slots", "labels", "lines", "locals", "local_types", "n", "offset", "out", "preamble", "ret_area", "signature",
-        "stack", "traps", "unit", "unlikely", "vectors",
+        "slots", "stack", "traps", "unit", "unlikely", "vectors",
     )  # fmt: skip
 
     def __init__(self, unit: Unit, body: FuncBody, signature: Signature) -> None:
@@ -116,6 +117,9 @@ class Emitter:
         self.gc_leaves: list[int] = []
         zero = self._zeros() if unit.optimised else ZERO
         self.locals += [zero[t] for t in self.local_types[len(signature.params) :]]
+        self.slots = _joins_too_much(body)
+        if self.slots:
+            self._put_locals_in_slots()
         for i, valtype in enumerate(body.locals[: len(signature.params)]):
             if is_gcref(valtype):
                 self.gc_values.add(f"%{i + 1}")
@@ -128,6 +132,12 @@ class Emitter:
             if lltype_ in types:
                 zeros[lltype_] = self.entry(f"%z{lltype_[0]}", f'call {lltype_} asm "", "={self.unit.float_register},0"({lltype_} 0.0)')
         return zeros
+
+    def _put_locals_in_slots(self) -> None:
+        """Give every local a place on the stack: see `_joins_too_much`."""
+        for i, (type_, value) in enumerate(zip(self.local_types, self.locals)):
+            self.preamble[f"%l{i}"] = f"%l{i} = alloca {type_}\nstore {type_} {value}, ptr %l{i}"
+        self.locals = []
 
     # ------------------------------------------------------------------------------------------- writing
 
@@ -348,6 +358,25 @@ class Emitter:
     def signature_of(self, deftype: DefType) -> Signature:
         """The signature of a function type of the module."""
         return self.unit.signature_of(deftype)
+
+
+_JOINS_MOST: Final = 4_000_000
+_JOINING: Final = frozenset(
+    row.code for row in OPCODES if row.family in ("control", "exception") and not row.mnemonic.startswith(("call", "return_call"))
+)
+
+
+def _joins_too_much(body: FuncBody) -> bool:
+    """Whether phis could take quadratic time and space: a function of many locals and many branches that some compiler, or somebody
+    who means harm, made. Its locals then live in memory, which LLVM's passes undo where they run."""
+    count = len(body.locals)
+    if count * len(body.code) <= _JOINS_MOST:
+        return False
+    branches = sum([1 + len(imm[0]) if op == _BR_TABLE else 1 for op, imm, _ in body.code if op in _JOINING])
+    return count * branches > _JOINS_MOST
+
+
+_BR_TABLE: Final = BY_NAME["br_table"].code
 
 
 def write_slot(let: Any, out: Any, lltype_: str, value: str, base: str, slot: int) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from core_rt.compile.signature import is_gcref
 from core_rt.vm import structs as s
 
 if TYPE_CHECKING:
@@ -26,11 +27,16 @@ def live_roots(f: Emitter) -> list[str]:
     return list(dict.fromkeys([v for v in f.locals if v in gc] + [v for v in f.stack if v in gc]))
 
 
+def _slots(f: Emitter) -> list[int]:
+    """Locals in memory that hold references."""
+    return [i for i, t in enumerate(f.body.locals) if is_gcref(t)] if f.slots else []
+
+
 def spill_roots(f: Emitter) -> None:
     """Write the live references to the frame: before a call."""
-    if not f.gc_values:
+    if not f.gc_values and not f.slots:
         return
-    roots = live_roots(f)
+    roots = live_roots(f) + [f.let(f"load i32, ptr %l{i}") for i in _slots(f)]
     if not roots and not f.gc_slots:
         return
     f.gc_slots = max(f.gc_slots, len(roots), 1)
@@ -43,13 +49,16 @@ def spill_roots(f: Emitter) -> None:
 
 def cold_spill(f: Emitter, label: str) -> list[str]:
     """As `spill_roots`, as lines for a cold block."""
-    if not f.gc_values:
+    if not f.gc_values and not f.slots:
         return []
     roots = live_roots(f)
+    lines = []
+    for i in _slots(f):
+        lines.append(f"%{label}.l{i} = load i32, ptr %l{i}")
+        roots.append(f"%{label}.l{i}")
     if not roots and not f.gc_slots:
         return []
     f.gc_slots = max(f.gc_slots, len(roots), 1)
-    lines = []
     for slot, value in enumerate(roots):
         lines.append(f"%{label}.r{slot} = getelementptr i8, ptr %gc, i64 {_SLOTS + 4 * slot}")
         lines.append(f"store i32 {value}, ptr %{label}.r{slot}, align 4")

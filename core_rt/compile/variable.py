@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from core_rt.compile.emitter import INVARIANT
-from core_rt.compile.handlers import emits
+from core_rt.compile.handlers import emits, register_slot
 from core_rt.compile.signature import is_gcref, lltype
 from core_rt.types import ValType
 
@@ -28,6 +28,25 @@ def _local_set(f: Emitter, index: int) -> None:
 def _local_tee(f: Emitter, index: int) -> None:
     f.locals[index] = f.stack[-1]
     f.bool_line = -1
+
+
+def _slot_get(f: Emitter, index: int) -> None:
+    f.push(f"load {f.local_types[index]}, ptr %l{index}")
+    if is_gcref(f.body.locals[index]):
+        f.gc_values.add(f.stack[-1])
+
+
+def _slot_set(f: Emitter, index: int) -> None:
+    f.out(f"store {f.local_types[index]} {f.stack.pop()}, ptr %l{index}")
+
+
+def _slot_tee(f: Emitter, index: int) -> None:
+    f.out(f"store {f.local_types[index]} {f.stack[-1]}, ptr %l{index}")
+
+
+register_slot("local.get", _slot_get)
+register_slot("local.set", _slot_set)
+register_slot("local.tee", _slot_tee)
 
 
 @emits("global.get")
