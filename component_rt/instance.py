@@ -30,7 +30,6 @@ from component_rt.plan import (
     Step,
 )
 from component_rt.vmcontext import MAY_ENTER, MAY_LEAVE, ComponentContext, ComponentLayout
-from core_rt import native
 from core_rt.errors import InstancePoisoned, Trap, TrapCode
 from core_rt.instance import instantiate as instantiate_core
 
@@ -249,10 +248,17 @@ class Runtime:
         entered = [member for member in instance.chain if member.flags[MAY_ENTER]]
         for member in entered:
             member.flags[MAY_ENTER] = 0
-        made = instantiate_core(self.store.core, module, imports)
+        made = self._instantiate_core(instance, module, imports)
         for member in entered:
             member.flags[MAY_ENTER] = 1
         return made
+
+    def _instantiate_core(self, instance: ComponentInstance, module: Any, imports: list[Any]) -> Any:
+        if self.plan.uses_tasks and module.decoded.start is not None:
+            from component_rt.canon.task import with_thread
+
+            return with_thread(self.store, instance, None, instantiate_core)(self.store.core, module, imports)
+        return instantiate_core(self.store.core, module, imports)
 
     def _extract(self, step: Extract) -> Any:
         item = self.slots[step.instance].exports[step.name]
@@ -280,6 +286,7 @@ class Runtime:
         return lower(self.instances[step.instance], self.slots[step.func], options, step.core_type, self.cache)
 
     def _builtin(self, step: Builtin) -> Any:
+        from component_rt.canon import task  # noqa: F401  (adds built-ins)
         from component_rt.canon.builtins import make_builtin
 
         table = None if step.table is None else self.slots[step.table]
@@ -324,6 +331,3 @@ def instantiate_plan(
     runtime = Runtime(store, component, imports)
     runtime.run()
     return runtime
-
-
-assert native  # the block of `ComponentContext` comes from here

@@ -15,9 +15,14 @@ from core_rt.errors import StoreError, Trap, WasmError
 from core_rt.store import Store as CoreStore
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from component_rt.abi.codegen import CodeCache
+    from component_rt.canon.lift import LiftedFunc
     from component_rt.handles import CallScope, ResourceType
-    from component_rt.instance import ComponentInstance
+    from component_rt.instance import ComponentInstance, RuntimeOptions
     from core_rt.engine import Engine
+    from core_rt.func import Func
     from core_rt.limits import Limits
 
 __all__ = ["Store"]
@@ -146,6 +151,29 @@ class Store:
         if inspect.iscoroutine(result):
             result.close()
             raise WasmError(f"`close()` of {value!r} is `async def`: a synchronous store cannot await it, use open_store")
+
+    # ------------------------------------------------------------------------------------------------ asynchronous functions
+
+    def task_function(self, lifted: LiftedFunc, name: str, label: str) -> Callable[..., Any]:
+        """The Python function for an export that runs as an asynchronous task."""
+
+        def unavailable(*args: Any, **kwargs: Any) -> Any:
+            raise WasmError(f"`{label}` is an asynchronous function, which this store cannot run")
+
+        return unavailable
+
+    def lower_async(
+        self, instance: ComponentInstance, callee: Any, options: RuntimeOptions, core_type: Any, cache: CodeCache
+    ) -> Func:
+        """The core function for an import that is lowered or lifted asynchronously."""
+        from component_rt.canon.lower import core_function
+
+        def unavailable() -> None:
+            if not instance.flags[1]:
+                instance.cannot_leave()
+            raise WasmError("asynchronous calls are not available in this store")
+
+        return core_function(self, core_type, lambda: unavailable, None)
 
     # ------------------------------------------------------------------------------------------------ host calls
 

@@ -92,6 +92,11 @@ class LiftLowerContext:
         return GUEST_WORDS if self.between_guests else HOST_WORDS
 
     @property
+    def make_map(self) -> Callable[[list[Any]], Any]:
+        """What a list of pairs becomes: between guests it stays as it is, for a guest may repeat a key."""
+        return list if self.between_guests else dict
+
+    @property
     def load_string(self) -> Callable[[Any, int, int], str]:
         return string_loader(self.encoding, self.pointer, self.words, self.between_guests)
 

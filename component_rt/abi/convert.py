@@ -195,7 +195,9 @@ f32_list = float_list("f")
 
 
 def as_map(value: Any) -> Sequence[tuple[Any, Any]]:
-    """The items of a mapping."""
+    """The items of a mapping; a list of pairs is taken as it is."""
+    if type(value) is list:
+        return value
     if not isinstance(value, Mapping):
         raise Mismatch
     return list(value.items())
@@ -232,15 +234,13 @@ def variant_case(of: t.VariantType, value: Any) -> tuple[int, Any]:
     for index, case in enumerate(cases):
         if kind is case:
             return index, value.value
-    if isinstance(value, (values.VariantValue, values.Case)):
-        label = value.label
-    elif isinstance(value, str):
+    if isinstance(value, str):
         label = value
-    else:
-        raise Mismatch
+    else:  # a case of an equal class, `Case`, or whatever describes itself in the same way
+        label = getattr(value, "label", None) or getattr(value, "case", None)
     for index, declared in enumerate(of.cases):
         if declared.label == label:
-            payload = None if isinstance(value, str) else value.value
+            payload = None if isinstance(value, str) else getattr(value, "value", None)
             if (declared.t is None) != (payload is None) and (declared.t is None or declared.t.kind != "option"):
                 raise Mismatch
             return index, payload

@@ -131,9 +131,12 @@ def _list(of: t.ListType, value: Any, path: str) -> None:
 
 
 def _map(of: t.MapType, value: Any, path: str) -> None:
-    if not isinstance(value, Mapping):
+    if not isinstance(value, (Mapping, list)):
         _refuse(of, value, path)
-    for key, item in value.items():
+    for pair in value.items() if isinstance(value, Mapping) else value:
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            _refuse(of, value, path)
+        key, item = pair
         _check(of.k, key, f"{path}, key {_shown(key)}")
         _check(of.v, item, f"{path}[{_shown(key)}]")
 

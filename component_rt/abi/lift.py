@@ -183,7 +183,7 @@ def _m_list(unit: Unit, of: t.ListType, run: MemoryRun, offset: int, base: str) 
 
 
 def _m_map(unit: Unit, of: t.MapType, run: MemoryRun, offset: int, base: str) -> str:
-    return f"dict({_m_list(unit, map_list(of), run, offset, base)})"
+    return f"{unit.bind('make_map')}({_m_list(unit, map_list(of), run, offset, base)})"
 
 
 def map_list(of: t.MapType) -> t.ListType:
@@ -444,7 +444,7 @@ _FLAT: dict[str, Callable[..., str]] = {
     "char": lambda unit, of, slots: f"char({next(slots).read('u32')})",
     "string": _f_string,
     "list": _f_list,
-    "map": lambda unit, of, slots: f"dict({_f_list(unit, map_list(of), slots)})",
+    "map": lambda unit, of, slots: f"{unit.bind('make_map')}({_f_list(unit, map_list(of), slots)})",
     "record": _f_record,
     "tuple": lambda unit, of, slots: f"({', '.join([lift_flat(unit, u, slots) for u in of.ts])},)",
     "flags": lambda unit, of, slots: _flags(unit, of, next(slots).read("u32")),

@@ -15,8 +15,9 @@ from component_rt.canon.lift import LiftedFunc
 from component_rt.handles import CallScope
 from component_rt.types import FuncType, ResultType
 from component_rt.values import Err, Ok
-from core_rt import func as core_func
+from core_rt.func import host_func
 from core_rt.native import call as vm_call
+from core_rt.types import DefType
 
 if TYPE_CHECKING:
     from component_rt.instance import ComponentInstance, RuntimeOptions
@@ -36,7 +37,7 @@ def core_function(store: Any, type_: core.FuncType, make: Callable[[], Callable[
         handlers[index] = handler = make()
         return handler()
 
-    return core_func._host_func(core_store, type_, first, name)
+    return host_func(core_store, DefType.of(type_), first, name)
 
 
 class HostFunc:
@@ -113,7 +114,7 @@ def lower(
     store = instance.store
     signature = Signature(type=callee.type, context="lower", pointer=options.pointer, is_async=options.is_async)
     if options.is_async or callee.type.is_async or (isinstance(callee, LiftedFunc) and callee.options.is_async):
-        return store.lower_async(instance, callee, options, core_type, cache)  # type: ignore[attr-defined,no-any-return]
+        return store.lower_async(instance, callee, options, core_type, cache)
     if isinstance(callee, HostFunc):
 
         def make_import() -> Callable[[], object]:
@@ -182,4 +183,8 @@ def guest_call(
         lower_result(result, address, subtask)
         subtask.release()
 
+    if target.uses_tasks:
+        from component_rt.canon.task import with_thread
+
+        return with_thread(caller.store, target, callee, handler)  # type: ignore[no-any-return]
     return handler
