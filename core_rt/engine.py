@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, final
 from core_rt import native
 from core_rt.compile import Compiler
 from core_rt.config import Config
+from core_rt.values import kind_of
 
 if TYPE_CHECKING:
     from core_rt.store import Store
@@ -29,6 +30,7 @@ class Engine:
         self.config = config if config is not None else Config()
         self.compiler = Compiler(self.config)
         self._trampolines: dict[tuple[str, int], Any] = {}
+        self._signatures: dict[int, Any] = {}
         self._epoch = 0
         self._lock = threading.Lock()
         self._stores: weakref.WeakSet[Store] = weakref.WeakSet()
@@ -49,8 +51,22 @@ class Engine:
             if not store.closed:
                 store.context.interrupt = 1
 
+    def signature(self, deftype: DefType) -> Any:
+        """The `VMSignature` of a function type, for the bridges."""
+        found = self._signatures.get(deftype.id)
+        if found is None:
+            type_ = deftype.func
+            found = native.signature([kind_of(t) for t in type_.params], [kind_of(t) for t in type_.results])
+            self._signatures[deftype.id] = found
+        return found
+
     def trampoline(self, kind: Literal["array", "host"], deftype: DefType) -> Any:
-        """A `void *` to the trampoline of that kind for functions of a type."""
+        """A `void *` to what calls functions of a type from the host ("array"), or is called for one of the host ("host").
+
+        It is compiled where code is optimised ahead; else the bridge, which serves every type.
+        """
+        if self.config.tiers != "optimized":
+            return native.array_bridge if kind == "array" else native.host_bridge
         key = (kind, deftype.id)
         pointer = self._trampolines.get(key)
         if pointer is None:

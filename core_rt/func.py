@@ -151,6 +151,7 @@ def func_at(store: Store, address: int, deftype: DefType, name: str | None, keep
     self.keep = keep
     if not ref.array_call:
         ref.array_call = store.engine.trampoline("array", deftype)
+        ref.signature = store.engine.signature(deftype)
     self.site = site = ffi.new("VMCallSite *")
     site.store = store.context
     site.array_call = ref.array_call
@@ -170,6 +171,7 @@ def host_func(store: Store, deftype: DefType, wrapper: Callable[[], object], nam
     context.host_call = _HOST_CALL
     context.native_call = store.engine.trampoline("host", deftype)
     context.vmctx = context
+    context.signature = store.engine.signature(deftype)
     context.type_id = deftype.id
     context.function = 0xFFFFFFFF
     store.keep(context)

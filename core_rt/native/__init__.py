@@ -3,6 +3,7 @@
 Other packages import from here only. `shim.h` opens with the theory of operation.
 """
 
+from core_rt.native.bridge import array_bridge, host_bridge, signature
 from core_rt.native.code import CodeArena, register_code, unregister_code
 from core_rt.native.fiber import (
     FiberStacks,
@@ -34,11 +35,13 @@ __all__ = [
     "Stubs",
     "abandon",
     "address",
+    "array_bridge",
     "backtrace",
     "builtin_array_address",
     "call",
     "ffi",
     "frames",
+    "host_bridge",
     "host_call_address",
     "is_parked",
     "lib",
@@ -50,6 +53,7 @@ __all__ = [
     "resume_running",
     "running",
     "set_pool_limits",
+    "signature",
     "start_ticker",
     "statistics",
     "stop_ticker",

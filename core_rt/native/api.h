@@ -90,3 +90,7 @@ typedef struct VMStatistics {
   uint64_t ticks;
 } VMStatistics;
 void vm_statistics(VMStatistics *out);
+
+/* calls of any signature without compiled code (bridge.c) */
+void *vm_array_bridge_address(void);
+void *vm_host_bridge_address(void);

@@ -125,7 +125,14 @@ VMFuncRef = Struct(
     "VMFuncRef",
     # `native_call`: C convention. `tail_call`: tailcc entry or null (function's module has no tail calls: call normally).
     # `array_call(funcref, values)`: entry for the host, null until the host asks for it. `vmctx`: first argument.
-    "ptr native_call,ptr tail_call,ptr array_call,ptr vmctx,u32 type_id,u32 function,u64 handle",
+    # `signature`: what `array_call` needs when it is the bridge. `handle`: place in the store's list of functions, plus 1.
+    "ptr native_call,ptr tail_call,ptr array_call,ptr vmctx,ptr signature,u32 type_id,u32 function,u32 handle,u32 reserved",
+)
+VMSignature = Struct(
+    "VMSignature",
+    # How the bridges move values, `core_rt/native/bridge.py`; followed by u32 moves: of the parameters, then of the result or of the
+    # address of several results.
+    "u32 params,u32 results,u32 stack_bytes,u32 multiple",
 )
 VMFunctionImport = Struct("VMFunctionImport", "ptr native_call,ptr tail_call,ptr vmctx,ptr funcref")
 VMTableImport = Struct("VMTableImport", "ptr definition,ptr vmctx")
@@ -146,8 +153,8 @@ VMHostFuncContext = Struct(
     "VMHostFuncContext",
     # Context of a function that the host implements: `host_call(context, values)` leaves the fiber for the host.
     # `index` finds the Python function. `funcref` is embedded so that the context needs one allocation.
-    "u32 magic,u32 index,ptr store,ptr host_call,ptr data,ptr native_call,ptr tail_call,ptr array_call,ptr vmctx,"
-    "u32 type_id,u32 function,u64 handle",
+    "u32 magic,u32 index,ptr store,ptr host_call,ptr data,"
+    "ptr native_call,ptr tail_call,ptr array_call,ptr vmctx,ptr signature,u32 type_id,u32 function,u32 handle,u32 reserved",
 )
 
 VMGcFrame = Struct(
@@ -163,6 +170,7 @@ STRUCTS: tuple[Struct, ...] = (
     InstanceHeader,
     VMContextHeader,
     VMFuncRef,
+    VMSignature,
     VMFunctionImport,
     VMTableImport,
     VMMemoryImport,
