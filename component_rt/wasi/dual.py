@@ -32,15 +32,38 @@ class Dual(Generic[P, R]):
     def __signature__(self) -> inspect.Signature:
         return inspect.signature(self.sync)
 
-    def __get__(self, instance: object, owner: type | None = None) -> Dual[..., R]:
-        if instance is None:
-            return self
-        sync: Any = self.sync
-        asynchronous: Any = self.asynchronous
-        return Dual(sync.__get__(instance, owner), asynchronous.__get__(instance, owner))
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        return self if instance is None else _Bound(self, instance)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.sync(*args, **kwargs)
 
     def __repr__(self) -> str:
         return f"<Dual {self.__name__}>"
+
+
+class _Bound:
+    """A pair bound to an object: made for every call of a method, so it does next to nothing."""
+
+    __slots__ = ("_instance", "_pair")
+
+    def __init__(self, pair: Dual[..., Any], instance: object) -> None:
+        self._pair = pair
+        self._instance = instance
+
+    @property
+    def sync(self) -> Any:
+        sync: Any = self._pair.sync
+        return sync.__get__(self._instance)
+
+    @property
+    def asynchronous(self) -> Any:
+        asynchronous: Any = self._pair.asynchronous
+        return asynchronous.__get__(self._instance)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(self.sync)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._pair.sync(self._instance, *args, **kwargs)
