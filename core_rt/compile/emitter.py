@@ -79,7 +79,7 @@ class Emitter:
 
     __slots__ = (
         "blocks", "bool_line", "bool_value", "bool_bit", "block", "body", "code", "cold", "constants", "fuel_cost", "fuel_line",
-        "gc_leaves", "gc_values", "gc_slots", "labels", "lines", "locals", "local_types", "n", "offset", "out", "preamble", "ret_area", "signature",
+        "gc_leaves", "gc_values", "gc_slots", "labels", "last_reads", "lines", "locals", "local_types", "n", "offset", "out", "preamble", "ret_area", "signature",
         "slots", "stack", "traps", "unit", "unlikely", "vectors",
     )  # fmt: skip
 
@@ -115,6 +115,7 @@ class Emitter:
         """v128 → the same value as another vector type, where it was computed as that."""
         self.gc_slots = 0
         self.gc_leaves: list[int] = []
+        self.last_reads: dict[int, int] | None = None
         zero = self._zeros() if unit.optimised else ZERO
         self.locals += [zero[t] for t in self.local_types[len(signature.params) :]]
         self.slots = _joins_too_much(body)

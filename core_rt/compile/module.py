@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, final
 from core_rt.compile.elf import ElfObject
 from core_rt.compile.image import CodeMap, load
 from core_rt.compile.lines import LineTable, line_table
+from core_rt.compile.roots import collects
 from core_rt.compile.unit import SYMBOL, Unit, makes_tail_calls
 from core_rt.native import CodeArena, Stubs
 from core_rt.validate.function import validate_body
@@ -53,6 +54,7 @@ class CompiledModule:
         self._arena = CodeArena()
         self._map = CodeMap()
         self._body_starts = [start for start, _ in module.bodies]
+        self._collects = collects(module)
         self._quick = 0
         self._optimised = 0
         self._code_bytes = 0
@@ -91,6 +93,7 @@ class CompiledModule:
             config.epoch_interruption,
             config.consume_fuel,
             self.compiler.float_register,
+            self._collects,
             optimised,
             lines,
             members,

@@ -8,13 +8,21 @@ taken out before every return; whoever resets a fiber (a trap, an exception) res
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from core_rt.compile.signature import is_gcref
+from core_rt.opcodes import BY_NAME, OPCODES
+from core_rt.types import FuncType
 from core_rt.vm import structs as s
 
 if TYPE_CHECKING:
+    from core_rt.binary.model import DecodedModule
     from core_rt.compile.emitter import Emitter
+
+_GET: Final = BY_NAME["local.get"].code
+_LOOP: Final = BY_NAME["loop"].code
+_END: Final = BY_NAME["end"].code
+_OPENERS: Final = frozenset(row.code for row in OPCODES if row.mnemonic in ("block", "loop", "if", "try_table"))
 
 _COUNT = s.VMGcFrame["count"]
 _PREVIOUS = s.VMGcFrame["previous"]
@@ -24,12 +32,44 @@ _SLOTS = s.VMGcFrame.size
 def live_roots(f: Emitter) -> list[str]:
     """The references that are live here, each once."""
     gc = f.gc_values
-    return list(dict.fromkeys([v for v in f.locals if v in gc] + [v for v in f.stack if v in gc]))
+    locals_ = [] if f.slots else [f.locals[i] for i in _live_locals(f)]
+    return list(dict.fromkeys([v for v in locals_ + f.stack if v in gc]))
 
 
 def _slots(f: Emitter) -> list[int]:
     """Locals in memory that hold references."""
-    return [i for i, t in enumerate(f.body.locals) if is_gcref(t)] if f.slots else []
+    return _live_locals(f) if f.slots else []
+
+
+def _live_locals(f: Emitter) -> list[int]:
+    """Locals of reference types that may still be read: what is dead must not keep an object alive."""
+    if f.last_reads is None:
+        f.last_reads = _last_reads(f)
+    offset = f.offset
+    return [i for i, last in f.last_reads.items() if last > offset]
+
+
+def _last_reads(f: Emitter) -> dict[int, int]:
+    """Local of reference type → offset of its last `local.get`, or of the end of the outermost loop around that."""
+    last = {i: 0 for i, t in enumerate(f.body.locals) if is_gcref(t)}
+    loops: list[bool] = []  # is a loop, of every open construct
+    depth = 0
+    pending: set[int] = set()
+    for op, imm, offset in f.body.code:
+        if op == _GET:
+            if imm in last:
+                last[imm] = offset
+                if depth:
+                    pending.add(imm)
+        elif op in _OPENERS:
+            loops.append(op == _LOOP)
+            depth += op == _LOOP
+        elif op == _END and loops:
+            depth -= loops.pop()
+            if not depth and pending:
+                last.update(dict.fromkeys(pending, offset))
+                pending.clear()
+    return last
 
 
 def spill_roots(f: Emitter) -> None:
@@ -69,8 +109,9 @@ def cold_spill(f: Emitter, label: str) -> list[str]:
 
 def leave_frame(f: Emitter) -> None:
     """Take the frame out of the chain: before a return. Whether there is one is known only at the end, so a line is kept."""
-    f.gc_leaves.append(len(f.lines))
-    f.out("")
+    if f.unit.collects:
+        f.gc_leaves.append(len(f.lines))
+        f.out("")
 
 
 def frame_lines(f: Emitter) -> list[str]:
@@ -89,3 +130,12 @@ def frame_lines(f: Emitter) -> list[str]:
         "store i64 0, ptr %gc.count, align 8",
         f"store ptr %gc, ptr {head}, align 8",
     ]
+
+
+def collects(module: DecodedModule) -> bool:
+    """Whether references into the heap can reach the module's code at all."""
+    for type_ in module.types:
+        composite = type_.composite
+        if not isinstance(composite, FuncType) or any(is_gcref(t) for t in composite.params + composite.results):
+            return True
+    return any(is_gcref(t.element) for t in module.tables) or any(is_gcref(g.content) for g in module.globals)

@@ -77,6 +77,8 @@ class Unit:
     fuel: bool
     float_register: str
     """Constraint letter of the machine's floating-point registers."""
+    collects: bool
+    """References into the heap can reach the module's code."""
     optimised: bool = False
     lines: bool = False
     members: frozenset[int] = frozenset()

@@ -1,0 +1,12 @@
+(module
+  (import "m" "b" (memory $bytes 1))
+  (memory $m 1)
+  (memory $large i64 1)
+  (func (export "load") (param i32) (result i64) (i64.load8_s $m offset=4 (local.get 0)))
+  (func (export "store") (param i32 i64) (i64.store16 $m (local.get 0) (local.get 1)))
+  (func (export "constant") (result i32) (i32.load $m (i32.const 16)))
+  (func (export "checked") (param i64) (result f64) (f64.load $large offset=8 (local.get 0)))
+  (func (export "imported") (param i32) (result i32) (i32.load $bytes (local.get 0)))
+  (func (export "size") (result i32) (memory.size $m))
+  (func (export "grow") (param i64) (result i64) (memory.grow $large (local.get 0)))
+  (func (export "copy") (memory.copy $m $m (i32.const 0) (i32.const 8) (i32.const 4))))
