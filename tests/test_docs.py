@@ -29,7 +29,7 @@ def _name(path: Path) -> str:
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_paths_exist(page):
-    text = page.read_text(encoding="utf-8")
+    text = _FENCE.sub("", page.read_text(encoding="utf-8"))
     missing = [path for path in _PATH.findall(text) if not (ROOT / path).exists()]
     missing += [
         link for link in _LINK.findall(text) if "://" not in link and not (page.parent / link).resolve().exists()
