@@ -33,9 +33,7 @@ class Component:
     `validate()` reads them all.
     """
 
-    def __init__(
-        self, engine: Engine, data: bytes | bytearray | memoryview, features: Features | None = None
-    ) -> None:
+    def __init__(self, engine: Engine, data: bytes | bytearray | memoryview, features: Features | None = None) -> None:
         if not isinstance(data, bytes | bytearray | memoryview):
             raise TypeError(f"a component is made from bytes, not {type(data).__name__}; see Component.from_file")
         if isinstance(data, bytearray):

@@ -201,7 +201,9 @@ class Runtime:
 
     __slots__ = ("cache", "component", "context", "imports", "instances", "plan", "slots", "store")
 
-    def __init__(self, store: Store, component: Component, imports: Mapping[tuple[str, ...], Callable[..., Any]]) -> None:
+    def __init__(
+        self, store: Store, component: Component, imports: Mapping[tuple[str, ...], Callable[..., Any]]
+    ) -> None:
         plan = component.plan
         self.store = store
         self.component = component

@@ -123,11 +123,7 @@ class Linker:
         if find_interface(name, {name}) is None or ":" not in name:
             return None
         wanted = parse_interface_id(name)
-        candidates = [
-            key
-            for key in self._definitions
-            if ":" in key and find_interface(name, {key}) is not None
-        ]
+        candidates = [key for key in self._definitions if ":" in key and find_interface(name, {key}) is not None]
         if candidates:
             return max(candidates, key=lambda key: version_sort_key(parse_interface_id(key).version))
         plain = str(wanted._replace(version=None))
@@ -269,7 +265,9 @@ class _Resolver:
         try:
             signature.bind(*[None] * count)
         except TypeError:
-            self._problem(path, f"{_shown(function)} does not take {count} argument{'s' * (count != 1)}: {signature}", of)
+            self._problem(
+                path, f"{_shown(function)} does not take {count} argument{'s' * (count != 1)}: {signature}", of
+            )
             return False
         return True
 

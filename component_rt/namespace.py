@@ -7,6 +7,7 @@ in `UpperCamelCase`, cases of variants as `Shape_Circle`. Everything is made whe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, final
 
 from component_rt import types as t
@@ -86,7 +87,9 @@ class Namespace(Mapping[str, Any]):
 
     __slots__ = ("__dict__", "_items", "_label", "_made", "_names", "_runtime", "_types")
 
-    def __init__(self, runtime: Runtime, label: str, types: Mapping[str, t.ExternType], items: Mapping[str, Any]) -> None:
+    def __init__(
+        self, runtime: Runtime, label: str, types: Mapping[str, t.ExternType], items: Mapping[str, Any]
+    ) -> None:
         self._runtime = runtime
         self._label = label
         self._types = types
@@ -185,7 +188,7 @@ class Namespace(Mapping[str, Any]):
         item = self.item(name)
         if isinstance(of, t.FuncType):
             plain = plain_name(name)
-            if plain.kind and plain.resource in self._types:
+            if plain.resource is not None and plain.resource in self._types:
                 cls = self[plain.resource]
                 if plain.kind == "constructor":
                     return cls
@@ -214,7 +217,7 @@ class Namespace(Mapping[str, Any]):
             if not isinstance(rt, ResourceType) or rt.impl is None:
                 continue
             cls = resource_class(rt)
-            attach(cls, plain, lambda name=name: self.item(name), self._function_label(name))
+            attach(cls, plain, partial(self.item, name), self._function_label(name))
 
 
 def attach(cls: type[GuestResource], plain: PlainName, item: Callable[[], Any], label: str) -> None:

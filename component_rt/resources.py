@@ -84,7 +84,7 @@ class GuestResource:
             return
         store.orphans.append((rt, rep))
         place = "" if self._place is None else f", which came from {self._place[0]}:{self._place[1]}"
-        warnings.warn(f"unclosed {self!r}{place}", ResourceWarning, source=self)
+        warnings.warn(f"unclosed {self!r}{place}", ResourceWarning, stacklevel=2, source=self)
 
     def __repr__(self) -> str:
         state = "closed" if self._rep is None else f"rep={self._rep}" if self._owned else f"borrowed, rep={self._rep}"
@@ -96,7 +96,9 @@ def _caller() -> tuple[str, int] | None:
     frame = sys._getframe(2)
     for _ in range(12):
         code = frame.f_code
-        if code.co_filename != "<canonical abi>" and not frame.f_globals.get("__name__", "").startswith("component_rt."):
+        if code.co_filename != "<canonical abi>" and not frame.f_globals.get("__name__", "").startswith(
+            "component_rt."
+        ):
             return code.co_filename, frame.f_lineno
         if frame.f_back is None:
             break

@@ -150,7 +150,9 @@ class Store:
         result = close()
         if inspect.iscoroutine(result):
             result.close()
-            raise WasmError(f"`close()` of {value!r} is `async def`: a synchronous store cannot await it, use open_store")
+            raise WasmError(
+                f"`close()` of {value!r} is `async def`: a synchronous store cannot await it, use open_store"
+            )
 
     # ------------------------------------------------------------------------------------------------ asynchronous functions
 

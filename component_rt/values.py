@@ -199,20 +199,21 @@ def _enum_names(labels: tuple[str, ...]) -> list[str]:
     return _unique([kebab_to_shouty(label) for label in labels])
 
 
-def _enum(of: t.EnumType, name: str) -> type:
+def _enum(of: t.EnumType, name: str) -> Any:
     members = [(label, index) for index, label in enumerate(_enum_names(of.labels))]
-    made: Any = enum.Enum(name, members, module=__name__)
-    made.__wit_type__ = of
-    made.__doc__ = f"WIT: {of.spelled()}"
-    return made  # type: ignore[no-any-return]
+    return _member_class(enum.Enum, of, name, members)
 
 
-def _flags(of: t.FlagsType, name: str) -> type:
+def _flags(of: t.FlagsType, name: str) -> Any:
     members = [(label, 1 << index) for index, label in enumerate(_enum_names(of.labels))]
-    made: Any = enum.Flag(name, members, module=__name__, boundary=enum.STRICT)
+    return _member_class(enum.Flag, of, name, members, boundary=enum.STRICT)
+
+
+def _member_class(make: Any, of: t.ValType, name: str, members: list[tuple[str, int]], **options: Any) -> Any:
+    made = make(name, members, module=__name__, **options)
     made.__wit_type__ = of
     made.__doc__ = f"WIT: {of.spelled()}"
-    return made  # type: ignore[no-any-return]
+    return made
 
 
 _MAKERS: dict[str, Callable[..., type]] = {"record": _record, "variant": _variant, "enum": _enum, "flags": _flags}

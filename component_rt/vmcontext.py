@@ -22,9 +22,11 @@ from core_rt.errors import EngineBug
 from core_rt.native import ffi
 from core_rt.vm.structs import COMPONENT_MAGIC, POISON, Struct
 
-__all__ = ["ComponentContext", "ComponentLayout", "MAY_ENTER", "MAY_LEAVE"]
+__all__ = ["MAY_ENTER", "MAY_LEAVE", "ComponentContext", "ComponentLayout"]
 
-INSTANCE_HEADER: Final = Struct("ComponentInstanceHeader", "u32 magic,u32 size,u64 handle,ptr store,u64 reserved", align=16)
+INSTANCE_HEADER: Final = Struct(
+    "ComponentInstanceHeader", "u32 magic,u32 size,u64 handle,ptr store,u64 reserved", align=16
+)
 VMComponentHeader: Final = Struct(
     "VMComponentHeader",
     # `may_block`: whether the running task may block (0 while a synchronous task of a host that cannot wait runs).

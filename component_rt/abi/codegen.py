@@ -24,7 +24,8 @@ import attrs
 from component_rt import types as t
 from component_rt.abi import layout as lay
 from component_rt.abi.flat import MAX_FLAT_PARAMS, Flattened, flatten_functype
-from component_rt.abi.lift import POINTERS, ArgumentSlot, flat_case as lift_case, lift_flat, lift_memory, loader
+from component_rt.abi.lift import POINTERS, ArgumentSlot, lift_flat, lift_memory, loader
+from component_rt.abi.lift import flat_case as lift_case
 from component_rt.abi.lower import (
     FlatValue,
     flat_result_names,
@@ -35,7 +36,7 @@ from component_rt.abi.lower import (
 )
 from component_rt.abi.unit import MemoryRun, Unit
 from component_rt.handles import CallScope
-from core_rt.errors import Trap, TrapCode
+from core_rt.errors import TrapCode
 from core_rt.native import call as vm_call
 
 __all__ = ["CodeCache", "Signature", "named"]
@@ -64,10 +65,14 @@ class Signature:
 
 @functools.lru_cache(maxsize=4096)
 def _uses_memory(of: t.ValType) -> bool:
-    return of.kind in ("string", "list", "map") or any(isinstance(c, t.ValType) and _uses_memory(c) for c in of.children())
+    return of.kind in ("string", "list", "map") or any(
+        isinstance(c, t.ValType) and _uses_memory(c) for c in of.children()
+    )
 
 
-def named(function: Callable[..., Any], name: str, params: tuple[str, ...], doc: str | None = None) -> Callable[..., Any]:
+def named(
+    function: Callable[..., Any], name: str, params: tuple[str, ...], doc: str | None = None
+) -> Callable[..., Any]:
     """A generated function under another name, with other parameter names.
 
     Generated source numbers its parameters, so that no name of a component can clash with a name in the code, and
@@ -201,7 +206,7 @@ class Writer:
 
     def lower_result(self, raising: bool) -> None:
         """Lower `result` (and with `raising`, `error`: an Err or None) to the buffer or to `address`."""
-        unit, source, of = self.unit, self.unit.source, self.signature.type.result
+        unit, of = self.unit, self.signature.type.result
         if of is None:
             return
         spilled = self.flat.spilled_result

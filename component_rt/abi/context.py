@@ -198,11 +198,11 @@ class LiftLowerContext:
 
     def lift_async(self, of: ValType) -> Callable[[int], Any]:
         """`lift(index)` for a stream, future or error-context."""
-        return self.instance.store.async_values.lift(self, of)
+        return self.instance.store.async_values.lift(self, of)  # type: ignore[no-any-return]
 
     def lower_async(self, of: ValType) -> Callable[[Any], int]:
         """`lower(value)` for a stream, future or error-context."""
-        return self.instance.store.async_values.lower(self, of)
+        return self.instance.store.async_values.lower(self, of)  # type: ignore[no-any-return]
 
 
 def _no_realloc(old: int, old_size: int, align: int, new_size: int) -> int:

@@ -234,9 +234,8 @@ def variant_case(of: t.VariantType, value: Any) -> tuple[int, Any]:
     for index, case in enumerate(cases):
         if kind is case:
             return index, value.value
-    if isinstance(value, str):
-        label = value
-    else:  # a case of an equal class, `Case`, or whatever describes itself in the same way
+    label: Any = value
+    if not isinstance(value, str):  # a case of an equal class, `Case`, or whatever describes itself in the same way
         label = getattr(value, "label", None) or getattr(value, "case", None)
     for index, declared in enumerate(of.cases):
         if declared.label == label:

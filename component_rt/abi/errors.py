@@ -38,7 +38,9 @@ def _shown(value: object) -> str:
 
 def explain(function: str, params: Sequence[tuple[str, t.ValType]], args: Sequence[object]) -> Exception:
     """The error for arguments of which one does not fit its parameter."""
-    return _explain([(f"{function}: parameter `{name}`", of, value) for (name, of), value in zip(params, args)], function)
+    return _explain(
+        [(f"{function}: parameter `{name}`", of, value) for (name, of), value in zip(params, args)], function
+    )
 
 
 def explain_value(where: str, of: t.ValType, value: object) -> Exception:

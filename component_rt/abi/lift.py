@@ -15,7 +15,6 @@ from component_rt import types as t
 from component_rt.abi.flat import flatten
 from component_rt.abi.layout import (
     MAX_BYTE_LENGTH,
-    cases_of,
     discriminant_size,
     field_offsets,
     flags_size,
@@ -28,11 +27,29 @@ from core_rt.errors import Trap, TrapCode
 
 __all__ = ["ArgumentSlot", "Slot", "VariableSlot", "lift_flat", "lift_memory", "loader"]
 
-_CODES = {"u8": "B", "s8": "b", "u16": "H", "s16": "h", "u32": "I", "s32": "i", "u64": "Q", "s64": "q", "f32": "f", "f64": "d"}
+_CODES = {
+    "u8": "B",
+    "s8": "b",
+    "u16": "H",
+    "s16": "h",
+    "u32": "I",
+    "s32": "i",
+    "u64": "Q",
+    "s64": "q",
+    "f32": "f",
+    "f64": "d",
+}
 _UNSIGNED = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 # Where a core value of a kind stands in the store's buffer: typed pointer, index factor.
-POINTERS = {"u32": ("u32", 4), "s32": ("i32", 4), "u64": ("u64", 2), "s64": ("i64", 2), "f32": ("f32", 4), "f64": ("f64", 2)}
+POINTERS = {
+    "u32": ("u32", 4),
+    "s32": ("i32", 4),
+    "u64": ("u64", 2),
+    "s64": ("i64", 2),
+    "f32": ("f32", 4),
+    "f64": ("f64", 2),
+}
 _CORE_KIND = {"i32": "u32", "i64": "u64", "f32": "f32", "f64": "f64"}
 M32 = 0xFFFFFFFF
 
@@ -311,7 +328,9 @@ def _list_loader(unit: Unit, of: t.ListType, name: str) -> None:
         if of.length is None:
             if align > 1:
                 with source.block(f"if p & {align - 1}:"):
-                    source.line(f"raise Trap({int(TrapCode.CANONICAL_ABI)}, {unit.bind('unaligned', 'cx.words.unaligned')})")
+                    source.line(
+                        f"raise Trap({int(TrapCode.CANONICAL_ABI)}, {unit.bind('unaligned', 'cx.words.unaligned')})"
+                    )
             source.line(f"size = n * {size}" if size > 1 else "size = n")
             source.line("e = p + size")
             with source.block(f"if e > len(mem) or size > {MAX_BYTE_LENGTH}:"):
@@ -350,7 +369,12 @@ def lift_flat(unit: Unit, of: t.ValType, slots: Iterator[Slot]) -> str:
     return _FLAT[of.kind](unit, of, slots)
 
 
-_NARROW = {"u8": "({} & 255)", "s8": "((({} & 255) ^ 128) - 128)", "u16": "({} & 65535)", "s16": "((({} & 65535) ^ 32768) - 32768)"}
+_NARROW = {
+    "u8": "({} & 255)",
+    "s8": "((({} & 255) ^ 128) - 128)",
+    "u16": "({} & 65535)",
+    "s16": "((({} & 65535) ^ 32768) - 32768)",
+}
 
 
 def _f_narrow(unit: Unit, of: t.ValType, slots: Iterator[Slot]) -> str:

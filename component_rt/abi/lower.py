@@ -147,7 +147,9 @@ def _record_parts(unit: Unit, of: t.RecordType, value: str) -> list[tuple[str, t
     value = _simple(unit, value)
     cls = source.constant(class_of(of), "Record")
     with source.block(f"if type({value}) is not {cls}:"):
-        source.line(f"{value} = {source.constant(convert.as_record, 'as_record')}({source.constant(of, 'type')}, {value})")
+        source.line(
+            f"{value} = {source.constant(convert.as_record, 'as_record')}({source.constant(of, 'type')}, {value})"
+        )
     return [(f"{value}.{name}", field.t) for name, field in zip(field_names(of), of.fields)]
 
 

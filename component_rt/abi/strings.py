@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from component_rt.abi.mismatch import Mismatch
 from component_rt.abi.layout import MAX_BYTE_LENGTH
+from component_rt.abi.mismatch import Mismatch
 from core_rt.errors import Trap, TrapCode
 
 if TYPE_CHECKING:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Hashable
+from itertools import pairwise
 from typing import Any
 
 from component_rt import types as t
@@ -128,7 +129,7 @@ class Unit:
     def factory(self, parameters: str, result: str) -> Callable[..., Any]:
         """Compile: a function `bind(cx, <parameters>)` that answers `result`."""
         text = self.source.text(f"def bind(cx{parameters}):", self.setup, f"return {result}")
-        scope = {**COMMON, **self.source.constants}
+        scope: dict[str, Any] = {**COMMON, **self.source.constants}
         exec(compile_source(text), scope)
         return scope["bind"]  # type: ignore[no-any-return]
 
@@ -194,7 +195,7 @@ class MemoryRun:
     def emit_store(self, mem: str, base: str) -> None:
         """Write all scalars; one call for each stretch between holes."""
         bounds = [0, *self.holes, len(self.leaves)]
-        for first, last in zip(bounds, bounds[1:]):
+        for first, last in pairwise(bounds):
             leaves = self.leaves[first:last]
             if leaves:
                 start = leaves[0][0]

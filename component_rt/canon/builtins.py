@@ -38,7 +38,7 @@ def make_builtin(instance: ComponentInstance, definition: CanonBuiltin, options:
     """The core function of a built-in."""
 
     def make() -> Callable[[], object]:
-        maker = BUILTINS.get(definition.name, _unavailable)
+        maker: Maker = BUILTINS.get(definition.name, _unavailable)
         return maker(instance, definition, options, table)
 
     return core_function(instance.store, definition.core_type, make, definition.name)

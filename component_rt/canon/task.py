@@ -97,7 +97,9 @@ def _context_set(instance: ComponentInstance, definition: CanonBuiltin, options:
 
 
 @register("backpressure.inc")
-def _backpressure_inc(instance: ComponentInstance, definition: CanonBuiltin, options: RuntimeOptions, table: Any) -> Any:
+def _backpressure_inc(
+    instance: ComponentInstance, definition: CanonBuiltin, options: RuntimeOptions, table: Any
+) -> Any:
     def handler() -> None:
         instance.backpressure += 1
         if instance.backpressure == MAX_BACKPRESSURE:
@@ -107,7 +109,9 @@ def _backpressure_inc(instance: ComponentInstance, definition: CanonBuiltin, opt
 
 
 @register("backpressure.dec")
-def _backpressure_dec(instance: ComponentInstance, definition: CanonBuiltin, options: RuntimeOptions, table: Any) -> Any:
+def _backpressure_dec(
+    instance: ComponentInstance, definition: CanonBuiltin, options: RuntimeOptions, table: Any
+) -> Any:
     def handler() -> None:
         instance.backpressure -= 1
         if instance.backpressure < 0:
