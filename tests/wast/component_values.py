@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import math
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import attrs
 
@@ -19,9 +19,6 @@ from .literals import float_bits, int_value
 from .reader import List, ScriptError, Text
 
 __all__ = ["Const", "accepts", "argument", "parse_const"]
-
-FindCase = Callable[[str, object], object]
-"""Makes the instance of a variant's case, from the case's name and its payload."""
 
 
 @attrs.frozen
@@ -99,11 +96,11 @@ def parse_const(node: List) -> Const:
     raise ScriptError(f"unknown value form {node.head!r}")
 
 
-def argument(const: Const, find_case: FindCase) -> object:
+def argument(const: Const) -> object:
     """The Python value to pass."""
 
     def inner(value: object) -> object:
-        return None if value is None else argument(value, find_case)  # type: ignore[arg-type]
+        return None if value is None else argument(value)  # type: ignore[arg-type]
 
     value = const.value
     match const.kind:
@@ -120,7 +117,7 @@ def argument(const: Const, find_case: FindCase) -> object:
             return rt.Ok(inner(value)) if const.case == "ok" else rt.Err(inner(value))
         case "variant":
             assert const.case is not None
-            return find_case(const.case, inner(value))
+            return rt.Case(const.case, inner(value))
         case "flags":
             return set(value)  # type: ignore[call-overload]
     return value
