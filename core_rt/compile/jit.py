@@ -66,21 +66,30 @@ class Jit:
         self.machine = machine or host_machine()
         self.verify = verify
         self.opt_level = opt_level
-        _start(self.machine)
-        native = self.machine == host_machine()
-        self.cpu: str = llvm.get_host_cpu_name() if native else ""
-        self.cpu_features: str = llvm.get_host_cpu_features().flatten() if native else ""
         self.triple = _TRIPLES[self.machine]
+        self._processor: tuple[str, str] | None = None
         self._machines: dict[int, Any] = {}
         self._lock = threading.Lock()
         self._context: Any = None
         self._context_uses = 0
 
+    @property
+    def processor(self) -> tuple[str, str]:
+        """LLVM's name of the processor that code is made for, and its features."""
+        if self._processor is None:
+            if self.machine == host_machine():
+                self._processor = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+            else:
+                self._processor = "", ""
+        return self._processor
+
     def _target_machine(self, level: int) -> Any:
         machine = self._machines.get(level)
         if machine is None:
+            _start(self.machine)
+            cpu, features = self.processor
             machine = self._machines[level] = llvm.Target.from_triple(self.triple).create_target_machine(
-                cpu=self.cpu, features=self.cpu_features, opt=level, reloc="pic", codemodel="small"
+                cpu=cpu, features=features, opt=level, reloc="pic", codemodel="small"
             )
         return machine
 
@@ -126,3 +135,36 @@ class Jit:
         with self._lock:
             self._machines.clear()
             self._context = None
+
+
+# A little of all that ordinary functions consist of.
+_PRELOAD: Final = """
+define i32 @preload(ptr %vmctx, i32 %a, double %b) nounwind "frame-pointer"="all" "probe-stack"="inline-asm" {
+  %store = load ptr, ptr %vmctx, align 8
+  %word = load volatile i32, ptr %store, align 4
+  %set = icmp ne i32 %word, 0
+  br i1 %set, label %cold, label %warm
+cold:
+  call void %store(ptr %vmctx)
+  br label %warm
+warm:
+  %i = phi i32 [ %a, %0 ], [ 1, %cold ]
+  %wide = zext i32 %i to i64
+  %at = getelementptr i8, ptr %store, i64 %wide
+  store volatile i32 %i, ptr %at, align 1
+  %sum = fadd double %b, 1.5
+  %less = fcmp olt double %sum, %b
+  %c = zext i1 %less to i32
+  %d = mul i32 %c, %i
+  %e = call i32 %store(ptr %vmctx, i32 %d, double %sum)
+  ret i32 %e
+}
+"""
+
+
+def preload() -> None:
+    """Do what LLVM does once in a process (4 ms, most of it page faults), so that the first module does not wait for it.
+
+    In a thread beside the decoder it took longer than it saved.
+    """
+    Jit(0).compile(_PRELOAD)

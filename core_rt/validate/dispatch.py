@@ -14,7 +14,7 @@ import attrs
 
 from core_rt.binary.reader import sleb
 from core_rt.binary.typeread import feature_error
-from core_rt.config import Features
+from core_rt.config import DEFAULT_FEATURES, Features
 from core_rt.errors import DecodeError
 from core_rt.opcodes import OPCODES, Opcode
 from core_rt.types import F32, F64, I32, I64, V128, ValType
@@ -173,6 +173,9 @@ def dispatch_for(features: Features) -> Dispatch:
         if row.code < 256:
             fast[row.code], operands[row.code] = _fast(row, features)
     return Dispatch(rules, fast, operands)
+
+
+dispatch_for(DEFAULT_FEATURES)  # what nearly every module needs, made when the package is loaded
 
 
 def illegal(op: int, at: int) -> DecodeError:
