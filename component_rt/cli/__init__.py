@@ -1,0 +1,22 @@
+"""The command line, `component-rt`: run, serve, compile, validate, inspect, wit, bindgen.
+
+Needs the extra `cli` (click and rich). `main` is the console script.
+"""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    try:
+        from component_rt.cli.commands import cli
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("click", "rich"):
+            raise
+        print(f"component-rt needs {error.name}: pip install 'component-rt[cli]'", file=sys.stderr)
+        raise SystemExit(2) from None
+    cli(prog_name="component-rt")

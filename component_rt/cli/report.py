@@ -1,0 +1,91 @@
+"""What went wrong, for a person at a terminal, and the exit code that says so to a script.
+
+| code | meaning |
+|---|---|
+| 0–255 | the guest's own, from a guest that ran to its end |
+| 1 | the file cannot be read, decoded, validated or linked; or a function raised |
+| 2 | wrong usage |
+| 124 | out of time (`--timeout`) |
+| 130 | interrupted (Ctrl-C) |
+| 134 | the guest trapped or ran out of fuel or memory |
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from types import FrameType
+
+import click
+
+from core_rt.errors import ExhaustionError, GuestExit, InstancePoisoned, Trap, WasmError
+
+__all__ = ["TRAPPED", "TimedOut", "deadline", "fail", "reporting"]
+
+FAILED = 1
+TIMED_OUT = 124
+INTERRUPTED = 130
+TRAPPED = 134
+
+
+class TimedOut(WasmError):
+    """`--timeout` is over."""
+
+
+def _style(text: str, **style: object) -> str:
+    return click.style(text, **style) if sys.stderr.isatty() and "NO_COLOR" not in os.environ else text  # type: ignore[arg-type]
+
+
+def fail(what: str, message: str, code: int) -> SystemExit:
+    """Print an error on stderr; raise what is returned."""
+    with contextlib.suppress(OSError):
+        print(f"{_style(f'{what}:', fg='red', bold=True)} {message}", file=sys.stderr)
+    return SystemExit(code)
+
+
+@contextlib.contextmanager
+def reporting() -> Iterator[None]:
+    """Turn the errors of the runtime and of the system into messages and exit codes."""
+    try:
+        yield
+    except GuestExit as exited:
+        raise SystemExit(exited.code) from None
+    except TimedOut as error:
+        raise fail("timeout", str(error), TIMED_OUT) from None
+    except (Trap, InstancePoisoned) as error:
+        raise fail("trap", str(error), TRAPPED) from None
+    except ExhaustionError as error:
+        raise fail("limit", str(error), TRAPPED) from None
+    except WasmError as error:
+        raise fail("error", str(error), FAILED) from None
+    except KeyboardInterrupt:
+        raise fail("interrupted", "stopped by a signal", INTERRUPTED) from None
+    except BrokenPipeError:
+        # The reader of our output has gone: nobody is left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        raise SystemExit(FAILED) from None
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        raise fail("error", f"{where}{error.strerror or error}", FAILED) from None
+
+
+@contextlib.contextmanager
+def deadline(seconds: float | None) -> Iterator[None]:
+    """Raise `TimedOut` in this (the main) thread after some seconds, wherever it is: in guest code or waiting."""
+    if seconds is None:
+        yield
+        return
+
+    def expired(number: int, frame: FrameType | None) -> None:
+        raise TimedOut(f"the guest was stopped after {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, expired)
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

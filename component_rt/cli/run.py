@@ -1,0 +1,149 @@
+"""`component-rt run`: a command component, a core module of WASI 0.1, or one call of an export."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from component_rt import types as t
+from component_rt.cli.files import is_component, make_engine, make_limits, read_wasm
+from component_rt.cli.report import deadline
+from component_rt.cli.wave import Call, parse_arguments, parse_call, parse_numbers, to_text
+from component_rt.namespace import find_interface
+from component_rt.values import Err, Ok
+from core_rt.errors import GuestExit, LinkError
+
+if TYPE_CHECKING:
+    import component_rt as rt
+    from component_rt.cli.commands import Grants
+
+__all__ = ["run_file"]
+
+
+def run_file(path: Path, args: Sequence[str], grants: Grants, invoke: str | None, argv0: str | None) -> int:
+    """Run a file and return its exit code. Raises the runtime's errors."""
+    data = read_wasm(path)
+    config = grants.wasi([argv0 or path.name, *args], stdin="inherit", stdout="inherit", stderr="inherit")
+    work = _run_component if is_component(data) else _run_module
+    with deadline(grants.timeout):
+        return work(data, config, grants, invoke)
+
+
+def _run_module(data: bytes, config: Any, grants: Grants, invoke: str | None) -> int:
+    import core_rt
+    from component_rt.wasi.preview1 import Preview1
+
+    engine = make_engine(grants)
+    linker = core_rt.Linker(engine)
+    wasi = Preview1(config)
+    wasi.define(linker)
+    with core_rt.Store(engine, limits=make_limits(grants)) as store:
+        if grants.fuel is not None:
+            store.fuel = grants.fuel
+        instance = linker.instantiate(store, core_rt.Module(engine, data))
+        if invoke is None:
+            return wasi.run(instance)
+        if "memory" in instance.exports:
+            wasi.attach(instance)
+        if "_initialize" in instance.exports:
+            instance.exports["_initialize"]()
+        call = parse_call(invoke)
+        function = instance.exports.get(call.name)
+        if not isinstance(function, core_rt.Func):
+            raise LinkError(
+                _no_export(call.name, [n for n, e in instance.exports.items() if isinstance(e, core_rt.Func)])
+            )
+        try:
+            results = function(*parse_numbers(call))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise LinkError(str(error)) from None
+        except GuestExit as exited:
+            return exited.code
+        if results is not None:
+            print(*(results if isinstance(results, tuple) else (results,)), sep="\n")
+    return 0
+
+
+def _no_export(name: str, known: Sequence[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f"; did you mean `{near[0]}`?" if near else f"; it exports {', '.join(known) or 'none'}"
+    return f"there is no exported function `{name}`{hint}"
+
+
+def _run_component(data: bytes, config: Any, grants: Grants, invoke: str | None) -> int:
+    import component_rt as rt
+
+    engine = make_engine(grants)
+    component = rt.Component(engine, data)
+    linker = rt.Linker(engine)
+    linker.define_wasi(config)
+    if invoke is None and find_interface("wasi:cli/run", component.exports) is None:
+        raise LinkError("the component exports no wasi:cli/run: call one of its functions with --invoke 'name(args)'")
+    with rt.Store(engine, limits=make_limits(grants)) as store:
+        if grants.fuel is not None:
+            store.fuel = grants.fuel
+        try:
+            instance = linker.instantiate(store, component)
+            if invoke is not None:
+                return _invoke(component, instance, parse_call(invoke))
+            instance.exports["wasi:cli/run"].run()
+        except GuestExit as exited:
+            return exited.code
+        except Err:
+            return 1
+    return 0
+
+
+def _callables(component: rt.Component) -> dict[str, tuple[str, str, t.FuncType]]:
+    """What may be called, by every name that means it: interface (or ""), function and type.
+
+    A function of an interface is called by `interface#name`, with or without package and version, and by its name alone
+    where no other has it.
+    """
+    found: dict[str, tuple[str, str, t.FuncType]] = {}
+    ambiguous: set[str] = set()
+
+    def add(name: str, target: tuple[str, str, t.FuncType]) -> None:
+        if name in found:
+            ambiguous.add(name)
+        found[name] = target
+
+    for name, of in component.exports.items():
+        if isinstance(of, t.FuncType):
+            add(name, ("", name, of))
+        elif isinstance(of, t.InstanceType):
+            bare = name.partition("@")[0]
+            for inner, function in of.exports.items():
+                if isinstance(function, t.FuncType) and not inner.startswith("["):
+                    target = (name, inner, function)
+                    for spelled in {name, bare, bare.rpartition("/")[2]}:
+                        add(f"{spelled}#{inner}", target)
+                    add(inner, target)
+    # The world's own functions come before those of interfaces.
+    for name in ambiguous:
+        del found[name]
+    found |= {name: ("", name, of) for name, of in component.exports.items() if isinstance(of, t.FuncType)}
+    return found
+
+
+def _invoke(component: rt.Component, instance: rt.Instance, call: Call) -> int:
+    """Call one export and print its result as WAVE; 1 if the result is an error."""
+    known = _callables(component)
+    if call.name not in known:
+        raise LinkError(_no_export(call.name, list(known)))
+    interface, name, of = known[call.name]
+    args = parse_arguments(call, of.params)
+    namespace = instance.exports[interface] if interface else instance.exports
+    try:
+        value = namespace[name](*args)
+    except Err as error:
+        if not isinstance(of.result, t.ResultType):
+            raise
+        print(to_text(error, of.result))
+        return 1
+    if of.result is not None:
+        print(to_text(Ok(value) if isinstance(of.result, t.ResultType) else value, of.result))
+    return 0
