@@ -49,8 +49,6 @@ from wit.model import (
     Variant,
     World,
     WorldItem,
-    reachable_packages,
-    structure,
     typedefs_of,
 )
 from wit.names import (
@@ -62,6 +60,7 @@ from wit.names import (
     strong_key,
 )
 from wit.reader import Reader
+from wit.structure import reachable_packages, structure
 
 __all__ = ["MAX_DECLARATIONS", "MAX_TYPE_SIZE", "decode_package"]
 

@@ -12,6 +12,8 @@ An instance type sees the types of other instances only through `alias outer`, s
 out of its instance in the enclosing scope, and from there into the instance type. A world is a component type inside of
 a wrapper, where each import and export of an interface carries a copy of its instance type.
 
+Interfaces come after those that they use, whatever their order in the text: decoders rely on it.
+
 Docs and gates have no place in types. As wasm-tools do, they go to a custom section `package-docs`.
 """
 
@@ -59,7 +61,9 @@ def encode(item: Resolve | Package, docs: bool = True) -> bytes:
     package = item.root if isinstance(item, Resolve) else item
     out = bytearray(codes.PREAMBLE)
     index = 0
-    for interface in package.interfaces.values():
+    for interface in toposort(package.interfaces.values(), interface_dependencies):
+        if interface.package is not package:
+            continue
         _top_level(out, interface.name or "", _interface_wrapper(interface), index)
         index += 2  # the type and its export
     for world in package.worlds.values():
@@ -122,7 +126,7 @@ def _instance_type(outer: _Scope, interface: Interface, functions: bool) -> int:
     if functions:
         for name, function in interface.functions.items():
             scope.function(function, codes.DECL_EXPORT, name)
-    return outer.add_type(scope.type_bytes(codes.INSTANCE_TYPE))
+    return outer.add_new_type(scope.type_bytes(codes.INSTANCE_TYPE))
 
 
 class _Scope:
@@ -153,9 +157,13 @@ class _Scope:
         """Define a type, or find the equal one that was defined before; return its index."""
         known = self._anonymous.get(body)
         if known is None:
-            self._decl(codes.DECL_TYPE, body)
-            known = self._anonymous[body] = self._new_type()
+            known = self._anonymous[body] = self.add_new_type(body)
         return known
+
+    def add_new_type(self, body: bytes) -> int:
+        """Define a type even if there is an equal one: an instance type for each instance, as decoders expect."""
+        self._decl(codes.DECL_TYPE, body)
+        return self._new_type()
 
     def _new_type(self) -> int:
         self._types += 1

@@ -16,6 +16,10 @@ from core_rt.errors import WasmError
 __all__ = ["Source", "Span", "WitError", "near_name"]
 
 
+_CONTEXT = 100
+"""How much of a line is shown before a span, and half of how much is shown at most."""
+
+
 @attrs.frozen(eq=False)
 class Source:
     """One WIT document: `name` is what errors call it (a path, or `<text>`), `text` its whole content."""
@@ -57,17 +61,22 @@ class Span:
         return Span(self.source, self.start, other.end)
 
     def excerpt(self) -> str:
-        """The first line of the span with carets below what the span covers."""
+        """The first line of the span with carets below what the span covers; of a long line the part around it."""
         text = self.source.text
         begin = text.rfind("\n", 0, self.start) + 1
         stop = text.find("\n", self.start)
         stop = len(text) if stop < 0 else stop
+        before, behind = "", ""
+        if self.start - begin > _CONTEXT:
+            begin, before = self.start - _CONTEXT // 2, "…"
+        if stop - begin > 2 * _CONTEXT:
+            stop, behind = begin + 2 * _CONTEXT, "…"
         number = str(self.line)
         # A tab has the same width in both lines only if both lines have it.
-        lead = "".join("\t" if c == "\t" else " " for c in text[begin : self.start])
+        lead = "".join("\t" if c == "\t" else " " for c in before + text[begin : self.start])
         carets = "^" * max(1, min(self.end, stop) - self.start)
         margin = " " * len(number)
-        return f"{number} | {text[begin:stop].rstrip()}\n{margin} | {lead}{carets}"
+        return f"{number} | {before}{text[begin:stop].rstrip()}{behind}\n{margin} | {lead}{carets}"
 
 
 class WitError(WasmError):

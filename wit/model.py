@@ -6,7 +6,7 @@ Two kinds of objects:
   gates. They compare by what they hold.
 - *Things* (`attrs.define(eq=False)`): `Package`, `Interface`, `World` and `TypeDef`. A `TypeDef` is the identity of a
   named type: two interfaces that `use` the same type hold two `TypeDef`s whose `kind` leads to one and the same
-  third. They are built once and read-only thereafter. `structure()` turns them into plain tuples that compare by
+  third. They are built once and read-only thereafter. `wit.structure` turns them into plain tuples that compare by
   content; `Package` and `Resolve` compare by it with `==`.
 
 A type in a value position is a `Prim`, an anonymous type, or the `TypeDef` of a named type; a resource appears there
@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 import attrs
 
@@ -68,8 +68,6 @@ __all__ = [
     "WorldItem",
     "children",
     "interface_dependencies",
-    "reachable_packages",
-    "structure",
     "type_text",
     "typedefs_of",
 ]
@@ -477,7 +475,7 @@ def _item_name(item: WorldItem) -> str:
 class Package:
     """A package: its interfaces and worlds by name. `version` is a semantic version or None.
 
-    `==` compares contents, see `structure`.
+    `==` compares contents, see `wit.structure`.
     """
 
     namespace: str
@@ -506,6 +504,8 @@ class Package:
         item.package = self
 
     def __eq__(self, other: object) -> bool:
+        from wit.structure import structure
+
         return structure(self) == structure(other) if isinstance(other, Package) else NotImplemented
 
     def __hash__(self) -> int:
@@ -525,7 +525,7 @@ class Package:
 class Resolve:
     """Packages that refer to each other: dependencies first, `root` (the one that was asked for) among them.
 
-    `==` compares contents, see `structure`.
+    `==` compares contents, see `wit.structure`.
     """
 
     root: Package
@@ -535,6 +535,8 @@ class Resolve:
         self.packages.setdefault(self.root.id, self.root)
 
     def __eq__(self, other: object) -> bool:
+        from wit.structure import structure
+
         return structure(self) == structure(other) if isinstance(other, Resolve) else NotImplemented
 
     def __hash__(self) -> int:
@@ -633,37 +635,6 @@ def interface_dependencies(owner: Interface | World) -> list[Interface]:
     return list(found.values())
 
 
-def reachable_packages(package: Package) -> list[Package]:
-    """The packages that a package refers to, directly or not, and itself: dependencies first.
-
-    (In a model that comes from a component, packages may refer to each other in a circle; any order does then.)
-    """
-    done: dict[Package, None] = {}
-    path: dict[Package, Iterator[Package]] = {package: _referred_packages(package)}
-    while path:
-        here, rest = next(reversed(path.items()))
-        for other in rest:
-            if other not in done and other not in path:
-                path[other] = _referred_packages(other)
-                break
-        else:
-            done[here] = None
-            path.popitem()
-    return list(done)
-
-
-def _referred_packages(package: Package) -> Iterator[Package]:
-    interfaces = [*package.interfaces.values()]
-    for world in package.worlds.values():
-        interfaces += interface_dependencies(world)
-        items = (*world.imports.values(), *world.exports.values())
-        interfaces += [item.interface for item in items if isinstance(item, InterfaceItem)]
-    for interface in interfaces:
-        for near in (interface, *interface_dependencies(interface)):
-            if near.package is not None and near.package is not package:
-                yield near.package
-
-
 def type_text(type: Type | None, name: Callable[[str], str] = str) -> str:
     """A type as WIT text: `result<list<u8>, errno>`; None is `_`. `name` writes the names of named types."""
     match type:
@@ -696,59 +667,3 @@ _KEYWORDS: dict[type, str] = {
     StreamType: "stream",
     FutureType: "future",
 }
-
-
-# ---- Comparing by content ------------------------------------------------------------------------------------------
-
-
-def structure(item: Resolve | Package | Interface | World | TypeDef | Function | InterfaceItem) -> tuple[Any, ...]:
-    """The content of an item as nested tuples, fit for `==`: names instead of identities, no spans.
-
-    The order of types, functions, imports and exports does not count, that of fields, cases, flags and parameters
-    does. A named interface inside a world stands there by its id only.
-    """
-    match item:
-        case Resolve(root=root, packages=packages):
-            return root.id, tuple(structure(packages[name]) for name in sorted(packages))
-        case Package():
-            members = (_structures(table) for table in (item.interfaces, item.worlds))
-            return item.id, item.docs, *members
-        case Interface():
-            return item.id, item.docs, item.gate, _structures(item.types), _structures(item.functions)
-        case World():
-            return item.id, item.docs, item.gate, _structures(item.imports), _structures(item.exports)
-        case InterfaceItem(interface=interface):
-            inside = structure(interface) if interface.name is None else interface.id
-            return inside, item.docs, item.gate, item.external_id
-        case TypeDef():
-            return item.name, item.docs, item.gate, item.external_id, _kind_structure(item.kind)
-        case Function():
-            params = tuple((p.name, _kind_structure(p.type)) for p in item.params)
-            result = None if item.result is None else _kind_structure(item.result)
-            return item.full_name, params, result, item.is_async, item.docs, item.gate, item.external_id
-
-
-def _structures(table: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple((name, structure(table[name])) for name in sorted(table))
-
-
-def _kind_structure(kind: TypeKind) -> tuple[Any, ...]:
-    name = kind.__class__.__name__
-    match kind:
-        case Prim():
-            return name, kind.value
-        case TypeDef():
-            return name, kind.id
-        case ListType(element=element, length=length):
-            return name, length, _kind_structure(element)
-        case ResultType() | StreamType() | FutureType():
-            parts = (kind.ok, kind.error) if isinstance(kind, ResultType) else (kind.element,)
-            return name, *(None if t is None else _kind_structure(t) for t in parts)
-        case Record(fields=fields):
-            return name, *((f.name, f.docs, _kind_structure(f.type)) for f in fields)
-        case Variant(cases=cases):
-            return name, *((c.name, c.docs, None if c.type is None else _kind_structure(c.type)) for c in cases)
-        case Enum() | Flags() | Resource():
-            return name, kind
-        case _:
-            return name, *map(_kind_structure, children(kind))

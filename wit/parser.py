@@ -85,7 +85,7 @@ class _Parser:
 
     def fail_expected(self, wanted: str) -> NoReturn:
         token = self.next
-        found = {"end": "end of file", "keyword": f"keyword `{token.text}`"}.get(token.kind, f"`{token.text}`")
+        found = {"end": "end of file", "keyword": f"keyword `{token.text}`"}.get(token.kind, f"`{token.text[:60]}`")
         help = None
         if token.kind == "_":
             help = "names are kebab-case: words are joined by `-`"
@@ -437,7 +437,7 @@ class _Parser:
         self.expect("{")
         fields = self.comma_list("}", lambda: self.field(typed))
         if not fields:
-            raise WitError(f"a {kind} must have at least one {_FIELD_NOUNS[kind]}", name.span)
+            raise WitError(f"`{kind}` must have at least one {_FIELD_NOUNS[kind]}", name.span)
         return ast.TypeItem(name, kind, attributes, docs, fields=fields)
 
     def field(self, typed: bool | None) -> ast.Field:

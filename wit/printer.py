@@ -27,14 +27,15 @@ from wit.model import (
     Variant,
     World,
     WorldItem,
-    reachable_packages,
     type_text,
 )
+from wit.structure import reachable_packages
 
 __all__ = ["ident", "to_text"]
 
 # `error-context` is a type without being a keyword: only `%` tells a type of that name apart.
 _ESCAPED = KEYWORDS | {"error-context"}
+_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _UNQUOTABLE = re.compile(rf'["\\\n\r\t]|{FORBIDDEN.pattern}')
 
 
@@ -128,7 +129,7 @@ def _head(docs: str | None, gate: Gate, external_id: str | None) -> Iterator[str
 
 
 def _string(text: str) -> str:
-    return '"' + _UNQUOTABLE.sub(lambda match: f"\\u{{{ord(match[0]):x}}}", text) + '"'
+    return '"' + _UNQUOTABLE.sub(lambda match: _ESCAPES.get(match[0], f"\\u{{{ord(match[0]):x}}}"), text) + '"'
 
 
 def _path(interface: Interface, package: Package | None) -> str:

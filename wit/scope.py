@@ -171,12 +171,12 @@ class Universe:
             if name in scope.members:
                 return scope.members[name]
             use = scope.uses.get(name)
-            if use is None or use in seen:
+            # `use a;` brings `a` of another file of the package into this one: it names itself
+            if use is None or (use.path.package is None and use.path.name.name == name):
                 break
-            # `use a as b;` names in `a` what is not itself
+            if use in seen:
+                raise WitError("`use` statements refer to each other", use.path.span)
             seen.append(use)
-            if use.path.package is None and use.path.name.name == name:
-                break
             path = use.path
         if path.package is None:
             package = scope.package
