@@ -62,7 +62,9 @@ def _store(narrow: str, size: int, whole: str) -> Emit:
 def _modify(operation: str, narrow: str, size: int, whole: str) -> Emit:
     def emit(f: Emitter, imm: Memarg) -> None:
         value = _narrowed(f, f.stack.pop(), narrow, whole)
-        old = f.let(f"atomicrmw volatile {operation} ptr {_place(f, imm, size)}, {narrow} {value} seq_cst, align {size}")
+        old = f.let(
+            f"atomicrmw volatile {operation} ptr {_place(f, imm, size)}, {narrow} {value} seq_cst, align {size}"
+        )
         _extended(f, old, narrow, whole)
 
     return emit

@@ -213,9 +213,7 @@ def _end(f: Emitter, live: bool) -> bool:
         return live
     if kind == "if" and label.saved is not None:  # no else: what came in goes on
         locals_, params = label.saved
-        f.lines[label.branch_line] = (
-            f"br i1 {label.condition}, label %{label.name}t, label %{label.name}"
-        )
+        f.lines[label.branch_line] = f"br i1 {label.condition}, label %{label.name}t, label %{label.name}"
         label.incoming.append((label.catches, [locals_[i] for i in label.assigned] + params))
     if not label.incoming:
         if not live:
@@ -347,7 +345,8 @@ def write_body(f: Emitter) -> None:
     """Write the whole body of a function."""
     handlers = SLOT_HANDLERS if f.slots else HANDLERS
     open_function(f)
-    for op, imm, f.offset in f.code:
+    code = f.code
+    for op, imm, f.offset in code:
         handlers[op](f, imm)
 
 
@@ -356,7 +355,8 @@ def write_body_counting(f: Emitter) -> None:
     handlers = SLOT_HANDLERS if f.slots else HANDLERS
     free = _FREE
     open_function(f)
-    for op, imm, f.offset in f.code:
+    code = f.code
+    for op, imm, f.offset in code:
         if op not in free:
             f.fuel_cost += 1
         handlers[op](f, imm)
@@ -376,7 +376,8 @@ def write_body_with_lines(f: Emitter, location: Callable[[int], int]) -> None:
     open_function(f)
     done = _mark(lines, 0, mark, mark)
     done_cold = _mark(cold, 0, mark, mark)
-    for op, imm, f.offset in f.code:
+    code = f.code
+    for op, imm, f.offset in code:
         here = f", !dbg !{location(f.offset)}"
         if counting and op not in free:
             f.fuel_cost += 1

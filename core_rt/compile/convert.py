@@ -76,5 +76,5 @@ _register()
 @emits("f64.promote_f32")
 def _promote(f: Emitter, imm: Any) -> None:
     value = f.let(f"fpext float {f.stack.pop()} to double")
-    # LLVM takes demote(promote(x)) for x, which leaves a signalling NaN signalling.
+    # LLVM takes demote(promote(x)) for x, which leaves a signalling NaN signalling; quick code generation does not.
     f.stack.append(hide(f, "double", value) if f.unit.optimised else value)

@@ -189,12 +189,18 @@ class ElfObject:
             if section.type == _SHT_SYMTAB:
                 strings = sections[section.link].offset
                 for name, info, _, shndx, value, size in _SYM.iter_unpack(_body(data, section)):
-                    symbols.append(Symbol(_cstring(data, strings + name), shndx, value, size, info & 15, info >> 4 != 0))
+                    symbols.append(
+                        Symbol(_cstring(data, strings + name), shndx, value, size, info & 15, info >> 4 != 0)
+                    )
             elif section.type == _SHT_RELA:
-                entries = [_Relocation(o, i >> 32, i & 0xFFFF_FFFF, a) for o, i, a in _RELA.iter_unpack(_body(data, section))]
+                entries = [
+                    _Relocation(o, i >> 32, i & 0xFFFF_FFFF, a) for o, i, a in _RELA.iter_unpack(_body(data, section))
+                ]
                 relocations.append((section.info, entries))
         functions = {
-            s.name: (places[s.section] + s.value, s.size) for s in symbols if s.type == _STT_FUNC and s.section in places
+            s.name: (places[s.section] + s.value, s.size)
+            for s in symbols
+            if s.type == _STT_FUNC and s.section in places
         }
         got = (at + 7) & -8
         entries_needed = 0
@@ -253,7 +259,8 @@ class ElfObject:
                     if slot is None:
                         slot = got[entry.symbol] = self._got + 8 * len(got)
                         _U64.pack_into(block, slot, value)
-                    value, patch = address + slot, _rel32
+                    value = address + slot
+                    patch: Patch = _rel32
                 else:
                     found = patches.get(entry.type)
                     if found is None:

@@ -78,9 +78,36 @@ class Emitter:
     """Writes one function. Operator families are functions that take the emitter and the immediate."""
 
     __slots__ = (
-        "blocks", "bool_line", "bool_value", "bool_bit", "block", "body", "code", "cold", "constants", "fuel_cost", "fuel_line",
-        "gc_leaves", "gc_values", "gc_slots", "labels", "last_reads", "lines", "locals", "local_types", "n", "offset", "out", "preamble", "ret_area", "signature",
-        "slots", "stack", "traps", "unit", "unlikely", "vectors",
+        "block",
+        "blocks",
+        "body",
+        "bool_bit",
+        "bool_line",
+        "bool_value",
+        "code",
+        "cold",
+        "fuel_cost",
+        "fuel_line",
+        "gc_leaves",
+        "gc_slots",
+        "gc_values",
+        "labels",
+        "last_reads",
+        "lines",
+        "local_types",
+        "locals",
+        "n",
+        "offset",
+        "out",
+        "preamble",
+        "ret_area",
+        "signature",
+        "slots",
+        "stack",
+        "traps",
+        "unit",
+        "unlikely",
+        "vectors",
     )  # fmt: skip
 
     def __init__(self, unit: Unit, body: FuncBody, signature: Signature) -> None:
@@ -131,7 +158,9 @@ class Emitter:
         types = self.local_types[len(self.signature.params) :]
         for lltype_ in ("float", "double"):
             if lltype_ in types:
-                zeros[lltype_] = self.entry(f"%z{lltype_[0]}", f'call {lltype_} asm "", "={self.unit.float_register},0"({lltype_} 0.0)')
+                zeros[lltype_] = self.entry(
+                    f"%z{lltype_[0]}", f'call {lltype_} asm "", "={self.unit.float_register},0"({lltype_} 0.0)'
+                )
         return zeros
 
     def _put_locals_in_slots(self) -> None:
@@ -363,7 +392,9 @@ class Emitter:
 
 _JOINS_MOST: Final = 4_000_000
 _JOINING: Final = frozenset(
-    row.code for row in OPCODES if row.family in ("control", "exception") and not row.mnemonic.startswith(("call", "return_call"))
+    row.code
+    for row in OPCODES
+    if row.family in ("control", "exception") and not row.mnemonic.startswith(("call", "return_call"))
 )
 
 

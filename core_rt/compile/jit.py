@@ -35,7 +35,7 @@ _ready: set[str] = set()
 
 
 def host_machine() -> str:
-    """"x86_64" or "aarch64"; raises `EngineBug` on a machine that nothing here generates code for."""
+    """ "x86_64" or "aarch64"; raises `EngineBug` on a machine that nothing here generates code for."""
     machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine().lower())
     if machine not in _TRIPLES:
         raise EngineBug(f"no code generation for {machine}")

@@ -48,7 +48,9 @@ class CompiledModule:
         self._stubs = Stubs(2 * count)
         self._first_stub = self._stubs.address(0) if count else 0
         stride = self._stubs.address(1) - self._first_stub if count else 0
-        self._table = array("Q", range(self._first_stub, self._first_stub + 2 * count * stride, stride) if count else [0])
+        self._table = array(
+            "Q", range(self._first_stub, self._first_stub + 2 * count * stride, stride) if count else [0]
+        )
         self.code_table = self._table.buffer_info()[0]
         self._stride = stride
         self._arena = CodeArena()

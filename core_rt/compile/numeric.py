@@ -3,7 +3,8 @@
 Floats: LLVM assumes the default floating-point environment and may drop an operation that it takes for an identity, which
 also drops the quieting of a NaN that wasm demands (`x * 1.0`, `x - 0.0`; also `-0.0 - x`, which it takes for a
 negation). So in optimised code constants with such identities, and NaNs, are hidden behind an empty `asm`. abs, neg and
-copysign are bit operations in both worlds.
+copysign are bit operations in both worlds. Quick code needs it where such a constant meets arithmetic directly: the code
+generator folds those.
 """
 
 from __future__ import annotations
@@ -129,7 +130,9 @@ def _division(width: int, kind: str) -> Emit:
                 overflow = f.let(f"icmp eq {t} {a}, {least}")
                 minus_one = f.let(f"icmp eq {t} {b}, -1")
                 f.trap_if(f.let(f"and i1 {overflow}, {minus_one}"), TrapCode.INTEGER_OVERFLOW)
-            elif kind == "srem":  # the remainder of a division by -1 is 0, but the machine would fault for the least number
+            elif (
+                kind == "srem"
+            ):  # the remainder of a division by -1 is 0, but the machine would fault for the least number
                 minus_one = f.let(f"icmp eq {t} {b}, -1")
                 b = f.let(f"select i1 {minus_one}, {t} 1, {t} {b}")
         f.push(f"{kind} {t} {a}, {b}")
@@ -208,6 +211,30 @@ _register_integers()
 # ------------------------------------------------------------------------------------------------------ floats
 
 
+_IDENTITIES: Final = {
+    "float": frozenset({"0.0", *map(float32, _HIDDEN32)}),
+    "double": frozenset({"0.0", *map(float64, _HIDDEN64)}),
+}
+
+
+def _arithmetic(text: str, lltype: str) -> Emit:
+    identities = _IDENTITIES[lltype]
+
+    def emit(f: Emitter, imm: Any) -> None:
+        stack = f.stack
+        b = stack.pop()
+        if b in identities:
+            b = hide(f, lltype, b)
+        a = stack[-1]
+        if a in identities:
+            a = hide(f, lltype, a)
+        f.n = n = f.n + 1
+        f.out(f"%{n} = {text} {lltype} {a}, {b}")
+        stack[-1] = f"%{n}"
+
+    return emit
+
+
 def _extreme(lltype: str, suffix: str, which: str) -> Emit:
     """min and max. `llvm.minimum` orders zeros as wasm does, but does not promise a quiet NaN: a sum does."""
 
@@ -235,9 +262,16 @@ def _register_floats() -> None:
         for name, order in (("eq", "oeq"), ("ne", "une"), ("lt", "olt"), ("gt", "ogt"), ("le", "ole"), ("ge", "oge")):
             register(f"{t}.{name}", compare(f"fcmp {order} {lltype}"))
         for name in ("add", "sub", "mul", "div"):
-            register(f"{t}.{name}", binary(f"f{name} {lltype}"))
+            register(f"{t}.{name}", _arithmetic(f"f{name}", lltype))
         register(f"{t}.neg", unary(f"fneg {lltype}"))
-        calls = {"abs": "fabs", "ceil": "ceil", "floor": "floor", "trunc": "trunc", "nearest": "roundeven", "sqrt": "sqrt"}
+        calls = {
+            "abs": "fabs",
+            "ceil": "ceil",
+            "floor": "floor",
+            "trunc": "trunc",
+            "nearest": "roundeven",
+            "sqrt": "sqrt",
+        }
         for name, intrinsic in calls.items():
             register(f"{t}.{name}", unary(f"call {lltype} @llvm.{intrinsic}.{t}({lltype}", ")"))
         register(f"{t}.min", _extreme(lltype, t, "min"))

@@ -490,7 +490,11 @@ def _register_integers() -> None:
         for name, kind in (("shl", "shl"), ("shr_s", "ashr"), ("shr_u", "lshr")):
             register(f"{shape}.{name}", _shift(shape, kind))
         signs = "s" if shape == "i64x2" else "su"
-        for name, order in (("eq", "eq"), ("ne", "ne"), *((f"{o}_{s}", s + o) for o in ("lt", "gt", "le", "ge") for s in signs)):
+        for name, order in (
+            ("eq", "eq"),
+            ("ne", "ne"),
+            *((f"{o}_{s}", s + o) for o in ("lt", "gt", "le", "ge") for s in signs),
+        ):
             register(f"{shape}.{name}", _compare(shape, f"icmp {order}"))
         if shape != "i64x2":
             for sign in "su":
@@ -502,7 +506,10 @@ def _register_integers() -> None:
         for sign in "su":
             register(f"{shape}.add_sat_{sign}", call2(shape, f"{sign}add.sat"))
             register(f"{shape}.sub_sat_{sign}", call2(shape, f"{sign}sub.sat"))
-            register(f"{_WIDER[shape]}.extadd_pairwise_{shape}_{sign}", _add_pairs(shape, f"{sign}ext".replace("uext", "zext")))
+            register(
+                f"{_WIDER[shape]}.extadd_pairwise_{shape}_{sign}",
+                _add_pairs(shape, f"{sign}ext".replace("uext", "zext")),
+            )
             register(f"{shape}.narrow_{_WIDER[shape]}_{sign}", _narrow(_WIDER[shape], sign))
     for shape, wide in _WIDER.items():
         for sign, extend in (("s", "sext"), ("u", "zext")):
@@ -520,7 +527,7 @@ _register_integers()
 def _pop_float(f: Emitter, vt: str) -> str:
     """Pop an operand of arithmetic; a constant is hidden from LLVM's identities (see numeric.py)."""
     value = f.stack.pop()
-    if value[0] != "%" and f.unit.optimised:
+    if value[0] != "%":
         value = hide(f, V, value)
     return cast(f, value, vt)
 
@@ -649,7 +656,7 @@ def _demote(f: Emitter, imm: Any) -> None:
 def _promote(f: Emitter, imm: Any) -> None:
     low = shuffle(f, "<4 x float>", pop(f, "<4 x float>"), "poison", (0, 1))
     value = f.let(f"fpext <2 x float> {low} to <2 x double>")
-    push(f, "<2 x double>", hide(f, "<2 x double>", value) if f.unit.optimised else value)
+    push(f, "<2 x double>", hide(f, "<2 x double>", value))
 
 
 def _register_conversions() -> None:

@@ -33,9 +33,7 @@ assert families
 SYMBOL: Final = re.compile(r"([ft])(\d+)")
 """Symbols of functions; what LLVM derives from one keeps it as a prefix (`f12.cold`)."""
 
-ATTRIBUTES: Final = (
-    'attributes #0 = { nounwind "frame-pointer"="all" "probe-stack"="inline-asm" "disable-tail-calls"="true" "no-builtins" }'
-)
+ATTRIBUTES: Final = 'attributes #0 = { nounwind "frame-pointer"="all" "probe-stack"="inline-asm" "disable-tail-calls"="true" "no-builtins" }'
 """Frame pointers carry backtraces, probes find the guard page however large a frame is, tail calls would lose frames, and no call to a
 C library may be invented. Loops need not end: neither `mustprogress` nor `willreturn`."""
 
@@ -163,7 +161,9 @@ class Unit:
 
     def _forward(self, sig: Signature, defined: int, convention: str, name: str, callee: str, load: str) -> str:
         self.wrappers.add(name)
-        arguments = "".join([f", {t} %{i}" for i, t in enumerate(sig.params, 1)]) + (", ptr %ret" if sig.multiple else "")
+        arguments = "".join([f", {t} %{i}" for i, t in enumerate(sig.params, 1)]) + (
+            ", ptr %ret" if sig.multiple else ""
+        )
         head = f"define {self._linkage(defined)}{sig.declare(convention, name)} #0 {{\nentry:\n{load}"
         if sig.result == "void":
             return f"{head}call {callee}(ptr %0{arguments})\nret void\n}}"
