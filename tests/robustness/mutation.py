@@ -9,6 +9,7 @@ from .encoding import leb, sections, signed_leb
 
 __all__ = ["mutate"]
 
+_CODE = 10
 _INTERESTING = (
     b"\x00", b"\x7f", b"\x80", b"\xff", b"\x40", b"\x60", b"\x0b", b"\x41\x00", b"\xfb", b"\xfc", b"\xfd", b"\xfe",
     b"\xff\xff\xff\xff\x0f", b"\xff\xff\xff\xff\x7f", b"\x80\x80\x80\x80\x80\x00", b"\x80\x80\x80\x80\x08",
@@ -51,6 +52,7 @@ def _copy(rng: random.Random, data: bytearray, start: int, end: int) -> None:
     data[target:target] = data[source : min(source + 1 + rng.randrange(16), end)]
 
 
+_SAME_LENGTH = (_flip, _set_byte, _neighbour, _neighbour)
 _EDITS: tuple[Callable[[random.Random, bytearray, int, int], None], ...] = (
     _flip, _set_byte, _set_byte, _neighbour, _neighbour, _insert, _replace, _delete, _copy,
 )  # fmt: skip
@@ -61,11 +63,13 @@ def _within_section(rng: random.Random, data: bytes) -> bytes:
     parts = [part for part in sections(data) if part[1] < part[2]]
     if not parts:
         return data
-    code, start, end = rng.choice(parts)
+    bodies = [part for part in parts if part[0] == _CODE]
+    code, start, end = rng.choice(bodies if bodies and rng.random() < 0.5 else parts)
     body = bytearray(data[start:end])
+    edits = _SAME_LENGTH if rng.random() < 0.7 else _EDITS
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
         if body:
-            rng.choice(_EDITS)(rng, body, 0, len(body))
+            rng.choice(edits)(rng, body, 0, len(body))
     head = start - 1 - len(leb(end - start))
     if head < 8 or data[head] != code:  # a length in more bytes than it needs: leave it
         return data[:start] + bytes(body) + data[end:]

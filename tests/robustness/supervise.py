@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import select
 import signal
 import subprocess
@@ -53,7 +54,17 @@ class Report:
     def __str__(self) -> str:
         outcomes = ", ".join(f"{name} {count}" for name, count in self.outcomes.most_common())
         lines = [f"{self.cases} cases in {self.seconds:.0f} s: {outcomes or 'none'}; {len(self.findings)} findings"]
-        return "\n".join([*lines, *(f"  {finding}" for finding in self.findings[:50])])
+        for same in self.kinds().values():
+            others = f" (and {len(same) - 1} like it)" if len(same) > 1 else ""
+            lines.append(f"  {same[0]}{others}")
+        return "\n".join(lines)
+
+    def kinds(self) -> dict[str, list[Finding]]:
+        """Findings that say the same but for numbers, in the order of their first case."""
+        groups: dict[str, list[Finding]] = {}
+        for finding in self.findings:
+            groups.setdefault(re.sub(r"(0x)?[0-9a-f]*[0-9]", "#", finding.what), []).append(finding)
+        return groups
 
 
 def _lines(pipe: IO[bytes], silence: float) -> Iterator[str]:
@@ -78,11 +89,17 @@ def _death(code: int, log: IO[bytes]) -> str:
 
 
 def supervise(
-    module: str, arguments: Sequence[str], count: int, *, first: int = 0, silence: float = 60.0, most_findings: int = 20
+    module: str,
+    arguments: Sequence[str],
+    count: int,
+    *,
+    first: int = 0,
+    silence: float = 60.0,
+    most_findings: int = 200,
 ) -> Report:
-    """Cases `first` to `first + count`; stops early after `most_findings`."""
+    """Cases `first` to `first + count`; stops early after `most_findings`, or 20 kinds of them."""
     report, started, index, end = Report(), time.monotonic(), first, first + count
-    while index < end and len(report.findings) < most_findings:
+    while index < end and len(report.findings) < most_findings and len(report.kinds()) < 20:
         command = [sys.executable, "-X", "faulthandler", "-m", module, "--worker", str(index), str(end - index)]
         with tempfile.TemporaryFile() as log:
             worker = subprocess.Popen([*command, *arguments], stdout=subprocess.PIPE, stderr=log, cwd=ROOT)
@@ -96,10 +113,13 @@ def supervise(
                     else:
                         report.outcomes[outcome] += 1
                     index += 1
-                code = worker.wait()
-                if index < end:
-                    report.findings.append(Finding(index, _death(code, log)))
-                    index += 1
+                    if len(report.findings) >= most_findings:
+                        break
+                else:
+                    code = worker.wait()
+                    if index < end:
+                        report.findings.append(Finding(index, _death(code, log)))
+                        index += 1
             except TimeoutError:
                 report.findings.append(Finding(index, f"no answer within {silence:.0f} s"))
                 index += 1
