@@ -6,6 +6,7 @@ decoded definition to the record, most of them made by `_plain` or `_ended`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -126,19 +127,19 @@ _POINTERS = ("string", "map")
 _HANDLES = ("own", "borrow", "stream", "future")
 
 
-def _has_pointers(t: ValType, seen: set[int]) -> bool:
+@functools.lru_cache(maxsize=8192)
+def _has_pointers(t: Any) -> bool:
     """Whether a value of type `t` refers to memory beside itself: it contains a list or string."""
-    if t.kind in _POINTERS or (t.kind == "list" and getattr(t, "length", None) is None):
+    if t.kind in _POINTERS or (t.kind == "list" and t.length is None):
         return True
-    if t.kind in _HANDLES or id(t) in seen:
-        return False
-    seen.add(id(t))
-    return any(_has_pointers(child, seen) for child in t.children())  # type: ignore[arg-type]
+    return t.kind not in _HANDLES and _any_pointers(t.children())
 
 
 def _any_pointers(types: Iterable[ValType]) -> bool:
-    seen: set[int] = set()
-    return any(_has_pointers(t, seen) for t in types)
+    for t in types:
+        if _has_pointers(t):
+            return True
+    return False
 
 
 def _async_option(scope: Scope, item: Canon, options: CanonOptions, ft: FuncType) -> None:

@@ -269,6 +269,7 @@ def _bag(walk: _Walk, item: syntax.InstanceBag) -> None:
     externs: dict[str, ExternType] = {}
     for given, sort, index, offset in item.exports:
         extern = extern_of(scope, sort, index, offset)
+        scope.charge(extern.tree_size, offset)
         if sort is Sort.VALUE:
             _use_value(scope, index, offset)
         # An inline export introduces no index, so that no annotated name can refer to it.

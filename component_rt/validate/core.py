@@ -219,6 +219,7 @@ def _value(types: Sequence[core.DefType], t: Any, offset: int) -> core.ValType:
 def core_instantiate(scope: Scope, item: syntax.CoreInstantiate) -> model.CoreInstantiate:
     """`(instantiate m (with "a" (instance i)) ...)`: each import is looked up in the instance for its first name."""
     wanted: CoreModuleType = scope.at(Sort.CORE_MODULE, item.module, item.offset)
+    scope.charge(wanted.tree_size, item.offset)
     given: dict[str, tuple[int, Mapping[str, core.ExternType]]] = {}
     for name, index, offset in item.args:
         if name in given:

@@ -52,7 +52,7 @@ Side = Literal["import", "export"]
 _NOMINAL = ("record", "variant", "flags", "enum", "resource")
 """Types that functions of imports and exports may use only under a visible name."""
 
-MAX_WORK = 5_000_000
+MAX_WORK = 1_000_000
 """Limit of `Scope.charge`: a small component can import a large type many times."""
 
 _NO_IDS: frozenset[int] = frozenset()

@@ -140,16 +140,51 @@ def _check_def(actual: DefType, wanted: DefType) -> None:
         case FuncType(), FuncType():
             check_func(actual, wanted)
         case (InstanceType(), InstanceType()) | (ComponentType(), ComponentType()):
-            # An equality bound: each must be a subtype of the other.
-            _check_scope(actual, wanted)
-            _check_scope(wanted, actual)
+            _check_same(actual, wanted)
         case _:
             raise Mismatch(f"expected {_def_kind(wanted)}, found {_def_kind(actual)}")
 
 
-def _check_scope(actual: Any, wanted: Any) -> None:
-    """Two instance types or two component types."""
-    check_extern(actual, wanted)
+def _check_same(actual: Any, wanted: Any) -> None:
+    """Two instance types or two component types under an equality bound.
+
+    They are compared once, name by name. (Being subtypes of each other means the same, but takes time exponential in
+    the nesting of such bounds.)
+    """
+    if actual is wanted:
+        return
+    into = Substitution()
+    if isinstance(wanted, ComponentType):
+        bind(actual.imports, wanted.imports, frozenset(wanted.imported), into)
+        actual_imports, wanted_imports = actual.imports, wanted.imports
+    else:
+        actual_imports = wanted_imports = {}
+    bind(actual.exports, wanted.exports, frozenset(wanted.defined), into)
+    into = settle(into)
+    for side, have, want in (
+        ("import", actual_imports, wanted_imports),
+        ("export", actual.exports, wanted.exports),
+    ):
+        for name in have.keys() - want.keys():
+            raise Mismatch(f"unexpected {side} `{name}`")
+        for name, extern in want.items():
+            if name not in have:
+                raise Mismatch(f"missing expected {side} `{name}`")
+            try:
+                _check_equal(have[name], into.apply(extern))
+            except Mismatch as error:
+                raise error.within(f"type mismatch in {side} `{name}`") from None
+
+
+def _check_equal(actual: ExternType, wanted: ExternType) -> None:
+    match actual, wanted:
+        case (InstanceType(), InstanceType()) | (ComponentType(), ComponentType()):
+            _check_same(actual, wanted)
+        case CoreModuleType(), CoreModuleType():
+            _check_module(actual, wanted)
+            _check_module(wanted, actual)
+        case _:
+            check_extern(actual, wanted)
 
 
 def check_func(actual: FuncType, wanted: FuncType) -> None:
