@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Component"]
 
+_SMALL = 8192
+"""Bytes up to which a component's function bodies are validated when it is made."""
+
 
 @final
 class Component:
@@ -40,7 +43,9 @@ class Component:
             data = bytes(data)
         self.engine = engine
         decoded = decode_component(data, Features() if features is None else features)
-        self.validated: ValidatedComponent = validate_component(decoded, engine.config.features)
+        # Small components are checked to the last instruction at once: it costs next to nothing.
+        bodies = len(data) <= _SMALL
+        self.validated: ValidatedComponent = validate_component(decoded, engine.config.features, bodies=bodies)
         self.code = CodeCache()
         self._lock = threading.Lock()
         self._modules: dict[int, Module] = {}

@@ -30,8 +30,9 @@ from component_rt.plan import (
     Step,
 )
 from component_rt.vmcontext import MAY_ENTER, MAY_LEAVE, ComponentContext, ComponentLayout
-from core_rt.errors import InstancePoisoned, Trap, TrapCode
+from core_rt.errors import InstancePoisoned, StoreError, Trap, TrapCode
 from core_rt.instance import instantiate as instantiate_core
+from core_rt.native import thread_token
 
 if TYPE_CHECKING:
     from component_rt.abi.codegen import CodeCache
@@ -122,7 +123,10 @@ class ComponentInstance:
         trapped = self.root.first_trap
         if trapped is not None:
             raise InstancePoisoned(trapped)
-        self.store.core.check()
+        core = self.store.core
+        core.check()
+        if core.context.depth and core.context.owner != thread_token():
+            raise StoreError("the store is in use by another thread")
         raise Trap(TrapCode.CANNOT_ENTER_COMPONENT)
 
     def cannot_leave(self) -> None:

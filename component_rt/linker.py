@@ -308,16 +308,16 @@ class _Resolver:
             if name not in item._types:
                 self._problem(where, f"{item!r} has no `{name}`", extern, near_name(name, item._types))
                 continue
-            have = item.type_of(name)
+            have = item._types[name]
             if isinstance(extern, t.InstanceType):
                 self._resolve(where, extern, item[name])
             elif isinstance(extern, t.FuncType):
-                self._lifted(where, extern, item.item(name), have)
+                self._lifted(where, extern, item._item(name), have)
             elif isinstance(extern, t.TypeBound) and not isinstance(extern.t, t.ResourceType):
                 if not isinstance(have, t.TypeBound) or not _same_shape(extern.t, have.t):
                     self._problem(where, f"the other instance has {_wit(name, have)}", extern)
             else:
-                self._resolve(where, extern, item.item(name))
+                self._resolve(where, extern, item._item(name))
 
     def _lifted(self, path: tuple[str, ...], of: t.FuncType, item: Any, have: t.ExternType | None = None) -> None:
         have = item.type if have is None else have

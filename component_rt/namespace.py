@@ -19,6 +19,7 @@ from wit.errors import WitError, near_name
 from wit.names import (
     PlainName,
     canonical_version_key,
+    escape_keyword,
     is_interface_name,
     kebab_to_camel,
     kebab_to_snake,
@@ -100,6 +101,9 @@ class Namespace(Mapping[str, Any]):
             if not name.startswith("["):
                 self._names.setdefault(attribute_name(name, of), name)
         self._attach_methods()
+        for name in self._names:
+            if hasattr(type(self), name):  # exports called `get`, `items`, ... come before the methods of a mapping
+                self.__dict__[name] = self[self._names[name]]
 
     # ------------------------------------------------------------------------------------------------ look-up
 
@@ -138,7 +142,7 @@ class Namespace(Mapping[str, Any]):
         if key is None or not case or not isinstance(self._types[key], t.TypeBound):
             return None
         cls = self[key]
-        found = getattr(cls, case, None)
+        found = getattr(cls, case, None) or getattr(cls, escape_keyword(case), None)
         return found if getattr(found, "__name__", None) == name else None
 
     def __iter__(self) -> Iterator[str]:
@@ -164,18 +168,10 @@ class Namespace(Mapping[str, Any]):
 
     # ------------------------------------------------------------------------------------------------ making
 
-    def item(self, name: str) -> Any:
+    def _item(self, name: str) -> Any:
         """The run-time item behind an export: a component function, a resource type, a module, a value."""
         found = self._items[name]
         return self._runtime.slots[found] if isinstance(found, int) else found
-
-    def type_of(self, name: str) -> t.ExternType:
-        """The type of an export."""
-        return self._types[name]
-
-    @property
-    def store(self) -> Store:
-        return self._runtime.store
 
     def _make(self, name: str) -> Any:
         of = self._types[name]
@@ -185,7 +181,7 @@ class Namespace(Mapping[str, Any]):
             return Namespace(self._runtime, name, of.exports, inner.exports)
         if isinstance(of, t.TypeBound):
             return self._type(name, of.t)
-        item = self.item(name)
+        item = self._item(name)
         if isinstance(of, t.FuncType):
             plain = plain_name(name)
             if plain.resource is not None and plain.resource in self._types:
@@ -201,7 +197,7 @@ class Namespace(Mapping[str, Any]):
 
     def _type(self, name: str, of: Any) -> Any:
         if isinstance(of, t.ResourceType):
-            rt = self.item(name)
+            rt = self._item(name)
             assert isinstance(rt, ResourceType)
             return rt.host.py_class if rt.impl is None else resource_class(rt)
         return class_of(of) if is_nominal(of) else of
@@ -213,11 +209,11 @@ class Namespace(Mapping[str, Any]):
                 continue
             plain = plain_name(name)
             assert plain.resource is not None
-            rt = self.item(plain.resource) if plain.resource in self._items else None
+            rt = self._item(plain.resource) if plain.resource in self._items else None
             if not isinstance(rt, ResourceType) or rt.impl is None:
                 continue
             cls = resource_class(rt)
-            attach(cls, plain, partial(self.item, name), self._function_label(name))
+            attach(cls, plain, partial(self._item, name), self._function_label(name))
 
 
 def attach(cls: type[GuestResource], plain: PlainName, item: Callable[[], Any], label: str) -> None:

@@ -67,7 +67,7 @@ class GuestResource:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
+        GuestResource.close(self)  # the resource may have a method of that name
 
     def _check(self) -> int:
         if self._rep is None:

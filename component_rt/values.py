@@ -167,7 +167,7 @@ def _unique(names: list[str]) -> list[str]:
 
 def field_names(of: t.RecordType) -> list[str]:
     """Python attribute names of a record's fields."""
-    return _unique([kebab_to_snake(field.label) for field in of.fields])
+    return _unique(["self_" if field.label == "self" else kebab_to_snake(field.label) for field in of.fields])
 
 
 def _record(of: t.RecordType, name: str) -> type:
@@ -188,7 +188,9 @@ def _variant(of: t.VariantType, name: str) -> type:
     for case, camel in zip(of.cases, _unique([kebab_to_camel(case.label) for case in of.cases])):
         fields = {} if case.t is None else {"value": attrs.field()}
         body = {"__module__": __name__, "label": case.label, "__doc__": f"Case `{case.label}` of `{name}`."}
-        made = attrs.make_class(f"{name}_{camel}", fields, bases=(base,), frozen=True, slots=False, class_body=body)
+        # `Option.None_`, since `Option.None` is no Python, but `Option_None`.
+        whole = f"{name}_{camel.removesuffix('_')}"
+        made = attrs.make_class(whole, fields, bases=(base,), frozen=True, slots=False, class_body=body)
         setattr(base, camel, made)
         cases.append(made)
     base.__cases__ = cases  # type: ignore[attr-defined]

@@ -34,7 +34,7 @@ from component_rt.abi.lower import (
     result_flattener,
     result_storer,
 )
-from component_rt.abi.unit import MemoryRun, Unit
+from component_rt.abi.unit import MAX_LIFTED, MemoryRun, Unit
 from component_rt.handles import CallScope
 from core_rt.errors import TrapCode
 from core_rt.native import call as vm_call
@@ -70,6 +70,15 @@ def _uses_memory(of: t.ValType) -> bool:
     )
 
 
+@functools.lru_cache(maxsize=4096)
+def _amplifies(of: Any) -> bool:
+    """Whether `of` has lists whose elements refer to memory again."""
+    if (isinstance(of, t.ListType) and of.length is None) or isinstance(of, t.MapType):
+        if any(_uses_memory(child) for child in of.children() if isinstance(child, t.ValType)):
+            return True
+    return any(_amplifies(child) for child in of.children())
+
+
 def named(
     function: Callable[..., Any], name: str, params: tuple[str, ...], doc: str | None = None
 ) -> Callable[..., Any]:
@@ -94,6 +103,7 @@ class Writer:
         self.signature = signature
         self.flat = signature.flattened
         self.unit = Unit(signature.pointer)
+        self.unit.counting = _amplifies(signature.type)
         self.unit.source.constants.update(CallScope=CallScope, Coroutine=CoroutineType, vm_call=vm_call)
 
     # -------------------------------------------------------------------------------------------- pieces
@@ -104,6 +114,8 @@ class Writer:
     def _view(self, types: list[t.ValType], spilled: bool) -> None:
         used = spilled or any(map(_uses_memory, types))
         self.line(f"mem = {self.unit.bind('memory')}.data" if used else "mem = None")
+        if self.unit.counting:
+            self.line(f"{self.unit.bind('budget')}[0] = {MAX_LIFTED}")
 
     def _check_address(self, name: str, of: lay.Layout) -> None:
         unit = self.unit

@@ -14,6 +14,7 @@ import attrs
 
 from component_rt import resources
 from component_rt.abi.strings import string_loader, string_storer
+from component_rt.abi.unit import MAX_LIFTED, over_budget
 from component_rt.handles import CallScope, ResourceHandle, remove_own, resource_handle
 from core_rt.errors import Trap, TrapCode
 from core_rt.native import call as vm_call
@@ -80,6 +81,8 @@ class LiftLowerContext:
     encoding: str = "utf8"
     pointer: int = 4
     between_guests: bool = False
+    budget: list[int] = attrs.field(factory=lambda: [MAX_LIFTED])
+    """Bytes of lists and strings that the present call may still carry."""
 
     def __getattr__(self, name: str) -> Any:
         """The store's buffer of core values as typed pointers: `u32`, `i32`, `u64`, `i64`, `f32`, `f64`."""
@@ -99,6 +102,20 @@ class LiftLowerContext:
     @property
     def load_string(self) -> Callable[[Any, int, int], str]:
         return string_loader(self.encoding, self.pointer, self.words, self.between_guests)
+
+    @property
+    def load_counted_string(self) -> Callable[[Any, int, int], str]:
+        """As `load_string`, charged to `budget`."""
+        load, budget, width = self.load_string, self.budget, 2 if self.encoding == "utf16" else 1
+
+        def load_counted(mem: Any, address: int, units: int) -> str:
+            text = load(mem, address, units)
+            budget[0] -= width * len(text)
+            if budget[0] < 0:
+                over_budget()
+            return text
+
+        return load_counted
 
     @property
     def store_string(self) -> Callable[[Any], tuple[int, int]]:

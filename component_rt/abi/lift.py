@@ -112,14 +112,12 @@ def _enum(unit: Unit, of: t.EnumType, value: str) -> str:
     return f"({members}[{value}] if {value} < {len(of.labels)} else bad_discriminant())"
 
 
-_MEMBERS: dict[int, tuple[type, tuple[object, ...]]] = {}
-
-
 def _members(cls: type) -> tuple[object, ...]:
-    found = _MEMBERS.get(id(cls))
-    if found is None or found[0] is not cls:
-        found = _MEMBERS[id(cls)] = (cls, tuple(cls))  # type: ignore[arg-type]
-    return found[1]
+    found = cls.__dict__.get("__by_index__")
+    if found is None:
+        found = tuple(cls)  # type: ignore[arg-type]
+        type.__setattr__(cls, "__by_index__", found)
+    return found
 
 
 class _FlagTable(dict[int, object]):
@@ -188,7 +186,7 @@ def _pair(unit: Unit, run: MemoryRun, offset: int) -> tuple[str, str]:
 
 def _m_string(unit: Unit, of: t.ValType, run: MemoryRun, offset: int, base: str) -> str:
     address, units = _pair(unit, run, offset)
-    return f"{unit.bind('load_string')}(mem, {address}, {units})"
+    return f"{unit.load_string()}(mem, {address}, {units})"
 
 
 def _m_list(unit: Unit, of: t.ListType, run: MemoryRun, offset: int, base: str) -> str:
@@ -336,6 +334,10 @@ def _list_loader(unit: Unit, of: t.ListType, name: str) -> None:
             with source.block(f"if e > len(mem) or size > {MAX_BYTE_LENGTH}:"):
                 oob = unit.bind("list_oob", "cx.words.list_out_of_bounds")
                 source.line(f"{source.constant(bad_list, 'bad_list')}(mem, p, size, {oob})")
+            if unit.counting:
+                source.line(f"{unit.bind('budget')}[0] -= size")
+                with source.block("if budget[0] < 0:"):
+                    source.line("over_budget()")
         else:
             source.line(f"e = p + {size * of.length}")
         _list_body(unit, of, size)
@@ -392,7 +394,7 @@ def _f_pair(unit: Unit, slots: Iterator[Slot]) -> tuple[str, str]:
 
 def _f_string(unit: Unit, of: t.ValType, slots: Iterator[Slot]) -> str:
     address, units = _f_pair(unit, slots)
-    return f"{unit.bind('load_string')}(mem, {address}, {units})"
+    return f"{unit.load_string()}(mem, {address}, {units})"
 
 
 def _f_list(unit: Unit, of: t.ListType, slots: Iterator[Slot]) -> str:

@@ -426,7 +426,8 @@ def fixed_storer(unit: Unit, of: t.ListType) -> str:
                     source.line("raise Mismatch")
                 source.line(f"{unit.bind('memory')}.data[p:p + {of.length}] = v")
             else:
-                source.line(f"v = as_tuple(v, {of.length})")
+                source.line(f"n = {of.length}")
+                source.line("v = as_tuple(v, n)")
                 _store_elements(unit, of.t, layout(of.t, unit.pointer).size)
 
     return unit.memoised("storefixed", of, make)

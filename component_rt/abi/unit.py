@@ -14,8 +14,13 @@ from component_rt.abi.source import Source, compile_source
 from component_rt.values import Err, Ok, Some
 from core_rt.errors import Trap, TrapCode
 
-__all__ = ["MemoryRun", "Unit"]
+__all__ = ["MAX_LIFTED", "MemoryRun", "Unit", "over_budget"]
 
+MAX_LIFTED = 1 << 30
+"""Bytes of lists and strings that one call may carry where lists hold lists or strings.
+
+Elements may overlap in memory: three levels of lists that share their bytes are enough to ask for petabytes.
+"""
 OUT_OF_LINE = 48
 """Types with more nodes than this are handled by a function of their own rather than inline."""
 OUT_OF_LINE_DEPTH = 8
@@ -23,6 +28,11 @@ OUT_OF_LINE_DEPTH = 8
 
 def _bad_discriminant(*_: object) -> Any:
     raise Trap(TrapCode.CANONICAL_ABI, "invalid variant discriminant")
+
+
+def over_budget() -> None:
+    """Trap for a guest that passes the same bytes over and over, as lists of lists of lists."""
+    raise Trap(TrapCode.CANONICAL_ABI, f"more than {MAX_LIFTED} bytes of lists and strings in one call")
 
 
 def _char(code: int) -> str:
@@ -62,6 +72,7 @@ COMMON: dict[str, object] = {
     "f32_of": lambda bits: _unpack_f(_pack_i(bits))[0],
     "f64_of": lambda bits: _unpack_d(_pack_q(bits))[0],
     "mismatch": convert.mismatch,
+    "over_budget": over_budget,
 }
 """Globals of all generated code."""
 
@@ -69,13 +80,15 @@ COMMON: dict[str, object] = {
 class Unit:
     """Source of one factory, with what its parts share."""
 
-    __slots__ = ("_bound", "_keep", "_memo", "pointer", "setup", "source", "uses_scope")
+    __slots__ = ("_bound", "_keep", "_memo", "counting", "pointer", "setup", "source", "uses_scope")
 
     def __init__(self, pointer: int) -> None:
         self.source = Source()
         self.pointer = pointer
         self.setup: list[str] = []
         self.uses_scope = False
+        self.counting = False
+        """Whether lists and strings are charged to the call's budget (`LiftLowerContext.budget`)."""
         self._bound: dict[str, str] = {}
         self._memo: dict[Hashable, str] = {}
         self._keep: list[object] = []
@@ -113,6 +126,10 @@ class Unit:
         that might call out."""
         self.uses_scope = True
         return self.bind("scope", "None")
+
+    def load_string(self) -> str:
+        """The context's string loader, the one that keeps count where that is needed."""
+        return self.bind("load_string", "cx.load_counted_string" if self.counting else None)
 
     def struct(self, fmt: str, method: str) -> str:
         """A bound method of `struct.Struct(fmt)` as a constant."""

@@ -9,7 +9,7 @@ from component_rt.abi.codegen import CodeCache, Signature, named
 from component_rt.abi.context import NO_MEMORY, LiftLowerContext
 from component_rt.abi.errors import explain
 from component_rt.abi.mismatch import Mismatch
-from core_rt.errors import Trap
+from core_rt.errors import StoreError, Trap
 from wit.names import kebab_to_snake
 
 if TYPE_CHECKING:
@@ -41,7 +41,12 @@ class HostCall:
         """`error` ends the call: undo what lowering did, or poison the instance if the guest had begun to run."""
         instance = self._instance
         instance.store.core.unwind(error)
-        if started or isinstance(error, Trap):
+        if isinstance(error, StoreError):
+            # Closed, or in use by another thread: that thread's call goes on, and switches the flags back.
+            if not instance.store.core.context.depth:
+                for flags in self.flags:
+                    flags[0] = 1
+        elif started or isinstance(error, Trap):
             instance.poison(error)
         elif instance.root.first_trap is None:
             if scope is not None:

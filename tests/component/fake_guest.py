@@ -39,6 +39,7 @@ class FakeContext:
             setattr(self, name, buffer.cast(code))
 
     make_map = staticmethod(dict)
+    budget: list[int] = attrs.Factory(lambda: [1 << 30])
 
     def reallocator(self) -> Callable[[int, int, int, int], int]:
         def realloc(old: int, old_size: int, align: int, new_size: int) -> int:
@@ -56,6 +57,8 @@ class FakeContext:
     @property
     def load_string(self) -> Any:
         return string_loader(self.encoding, self.pointer, self.words, False)
+
+    load_counted_string = load_string
 
     @property
     def store_string(self) -> Any:
