@@ -86,10 +86,10 @@ class Substitution:
             chain.append(before)
         if before is not None:
             before = self.names[before].name if before in self.names else self._renamed[before]
-        for link in reversed(chain):
-            before = link if link.origin is before else TypeName(link.label, before)
-            self._renamed[link] = before
-        return before
+        while chain:
+            link = chain.pop()
+            before = self._renamed[link] = link if link.origin is before else TypeName(link.label, before)
+        return self._renamed[name]
 
     def _externs(self, externs: Mapping[str, ExternType]) -> Mapping[str, ExternType]:
         made = {name: self.apply(extern) for name, extern in externs.items()}
