@@ -6,7 +6,7 @@ chain of origins to tell a definition from a `use` or an alias. Imports and expo
 interface, as in a WIT package: types and functions are gathered.
 
 What WIT has no words for is left out: imported and exported components, core modules and values, instances within
-instances, and annotated functions whose resource is not among the types beside them.
+instances, functions under interface names, and annotated functions whose resource is not among the types beside them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from component_rt.types import (
     ValType,
 )
 from wit import model as w
-from wit.names import is_interface_name, parse_interface_id, parse_plain_name
+from wit.names import is_interface_name, parse_interface_id, parse_plain_name, strong_key
 
 __all__ = ["package_of", "world_of"]
 
@@ -111,8 +111,9 @@ class _Builder:
                 case InstanceType():
                     interface = self.named_interface(name, said.implements)
                     self.fill(interface, extern)
-                    add(w.InterfaceItem(interface, external_id=said.external_id), name)
-                case FuncType() if not exported or not name.startswith("["):
+                    # An external id cannot be written beside the id of an interface.
+                    add(w.InterfaceItem(interface, external_id=None if is_interface_name(name) else said.external_id), name)
+                case FuncType() if not is_interface_name(name) and not (exported and name.startswith("[")):
                     function = self.function(name, extern, world, said)
                     if function is not None:
                         add(function, name)
@@ -132,22 +133,22 @@ class _Builder:
             if isinstance(extern, TypeBound) and isinstance(extern.t, ValType | ResourceType):
                 self.typedef(name, extern.t, interface, said)
         for name, extern in t.exports.items():
-            if isinstance(extern, FuncType) and name not in interface.functions:
+            if isinstance(extern, FuncType) and name not in interface.functions and not is_interface_name(name):
                 function = self.function(name, extern, interface, t.attributes.get(name, Attributes()))
                 if function is not None:
                     interface.add_function(function)
 
     def function(self, name: str, t: FuncType, owner: _Owner, said: Attributes) -> w.Function | None:
-        plain = None if is_interface_name(name) else parse_plain_name(name)
+        plain = parse_plain_name(name)
         resource = None
-        if plain is not None and plain.resource is not None:
+        if plain.resource is not None:
             resource = owner.types.get(plain.resource)
             if resource is None or not isinstance(resource.kind, w.Resource):
                 return None
         params = tuple([w.Param(label, self.type(of, owner)) for label, of in t.params])
         result = None if t.result is None else self.type(t.result, owner)
-        label, kind = (name, "") if plain is None else (plain.label, plain.kind)
-        return w.Function(label, params, result, t.is_async, kind, resource, external_id=said.external_id)
+        external = said.external_id
+        return w.Function(plain.label, params, result, t.is_async, plain.kind, resource, external_id=external)
 
     # ---- types ----
 
@@ -276,9 +277,10 @@ class _Builder:
         return typedef
 
     def unique(self, label: str, owner: _Owner) -> str:
-        taken: set[str] = {*owner.types, *owner.functions}
+        names = [*owner.types, *owner.functions]
         if isinstance(owner, w.World):
-            taken |= owner.exports.keys()
-        if label not in taken:
+            names += [*owner.imports, *owner.exports]
+        taken = {strong_key(name) for name in names}
+        if strong_key(label) not in taken:
             return label
-        return next(name for i in range(2, len(taken) + 3) if (name := f"{label}{i}") not in taken)
+        return next(name for i in range(2, len(taken) + 3) if strong_key(name := f"{label}{i}") not in taken)

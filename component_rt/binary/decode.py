@@ -70,7 +70,11 @@ def decode_component(data: bytes | bytearray | memoryview, features: Features | 
         data = data.cast("B") if data.contiguous else bytes(data)
     elif isinstance(data, bytearray):
         data = bytes(data)
-    return _component(Reader(data, 0, len(data)), Features() if features is None else features, 0)
+    try:
+        return _component(Reader(data, 0, len(data)), Features() if features is None else features, 0)
+    except RecursionError:
+        # The limit of nesting leaves room for a caller's frames, but not for any number of them.
+        raise ValidationError("the component is nested too deeply for what is left of the stack", 0) from None
 
 
 def _preamble(r: Reader) -> None:

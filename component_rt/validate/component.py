@@ -60,7 +60,8 @@ def validate_component(
     try:
         return _component(component, None, CoreFeatures() if core_features is None else core_features, bodies)
     except RecursionError:
-        raise ValidationError("the component is nested too deeply", component.start) from None
+        message = "the component is nested too deeply for what is left of the stack"
+        raise ValidationError(message, component.start) from None
 
 
 @attrs.define(eq=False)
