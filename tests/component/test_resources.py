@@ -1,0 +1,254 @@
+"""Resources of guests and of the host: handles, destructors, loans, leaks."""
+
+from __future__ import annotations
+
+import gc
+import warnings
+from typing import Any
+
+import pytest
+
+import component_rt as rt
+
+from .guests import engine, instantiate
+
+COUNTER = """(component
+  (component $c
+    (core module $table (table (export "t") 1 funcref) (type $d (func (param i32)))
+      (func (export "dtor") (param i32) (call_indirect (type $d) (local.get 0) (i32.const 0))))
+    (core instance $table (instantiate $table))
+    (type $r (resource (rep i32) (dtor (core func $table "dtor"))))
+    (core func $new (canon resource.new $r))
+    (core func $rep (canon resource.rep $r))
+    (core func $drop (canon resource.drop $r))
+    (core module $m
+      (import "" "t" (table 1 funcref))
+      (import "" "new" (func $new (param i32) (result i32)))
+      (import "" "rep" (func $rep (param i32) (result i32)))
+      (import "" "drop" (func $drop (param i32)))
+      (global $dropped (mut i32) (i32.const 0))
+      (func $dtor (param i32) (global.set $dropped (i32.add (global.get $dropped) (local.get 0))))
+      (elem (i32.const 0) $dtor)
+      (func (export "new") (param i32) (result i32) (call $new (local.get 0)))
+      (func (export "value") (param i32) (result i32) (local.get 0))
+      (func (export "take") (param i32) (result i32)
+        (local $r i32) (local.set $r (call $rep (local.get 0))) (call $drop (local.get 0)) (local.get $r))
+      (func (export "dropped") (result i32) (global.get $dropped)))
+    (core instance $i (instantiate $m (with "" (instance (export "t" (table $table "t"))
+      (export "new" (func $new)) (export "rep" (func $rep)) (export "drop" (func $drop))))))
+    (export $R "counter" (type $r))
+    (func (export "[constructor]counter") (param "n" u32) (result (own $R)) (canon lift (core func $i "new")))
+    (func (export "[method]counter.value") (param "self" (borrow $R)) (result u32) (canon lift (core func $i "value")))
+    (func (export "[static]counter.take") (param "c" (own $R)) (result u32) (canon lift (core func $i "take")))
+    (func (export "dropped") (result u32) (canon lift (core func $i "dropped"))))
+  (instance $i (instantiate $c))
+  (export "test:res/api" (instance $i)))"""
+
+
+def api(store: rt.Store) -> Any:
+    return instantiate(store, COUNTER).exports["test:res/api"]
+
+
+def test_a_guest_resource_is_a_class() -> None:
+    with rt.Store(engine()) as store:
+        a = api(store)
+        with a.Counter(5) as counter:
+            assert isinstance(counter, a.Counter)
+            assert counter.value() == 5
+            assert a.dropped() == 0
+        assert a.dropped() == 5
+        assert counter.closed
+        counter.close()
+        assert a.dropped() == 5
+        with pytest.raises(ValueError, match="closed or given away"):
+            counter.value()
+
+
+def test_giving_a_resource_away_moves_it() -> None:
+    with rt.Store(engine()) as store:
+        a = api(store)
+        counter = a.Counter(3)
+        assert a.Counter.take(counter) == 3
+        with pytest.raises(ValueError, match="given away"):
+            a.Counter.take(counter)
+        assert a.dropped() == 3
+
+
+def test_resources_of_another_instance_are_refused() -> None:
+    with rt.Store(engine()) as store:
+        one, two = api(store), api(store)
+        with one.Counter(1) as counter:
+            with pytest.raises(TypeError, match="counter"):
+                two.Counter.take(counter)
+            with pytest.raises(TypeError):
+                two.Counter.value(counter)
+            with pytest.raises(TypeError):
+                one.Counter.take(7)
+            assert counter.value() == 1
+
+
+def test_a_refused_call_gives_back_what_it_took() -> None:
+    with rt.Store(engine()) as store:
+        text = COUNTER.replace('"[static]counter.take") (param "c" (own $R))', '"[static]counter.take") (param "c" (own $R)) (param "n" u8)')
+        a = instantiate(store, text.replace('(func (export "take") (param i32)', '(func (export "take") (param i32 i32)')).exports["test:res/api"]
+        counter = a.Counter(3)
+        with pytest.raises(OverflowError):
+            a.Counter.take(counter, 256)
+        assert counter.value() == 3
+        assert a.Counter.take(counter, 255) == 3
+
+
+def test_a_leaked_resource_is_reported_and_dropped_later() -> None:
+    with rt.Store(engine()) as store:
+        a = api(store)
+        a.Counter(9)  # the class is complete now
+        gc.collect()
+        store.drop_orphans()
+        before = a.dropped()
+        with pytest.warns(ResourceWarning, match=r"unclosed <Counter rep=4>, which came from .*test_resources.py:\d+"):
+            a.Counter(4)
+            gc.collect()
+        assert a.dropped() == before
+        with a.Counter(0):
+            assert a.dropped() == before + 4
+
+
+def test_no_warning_after_the_store_is_closed() -> None:
+    with rt.Store(engine()) as store:
+        counter = api(store).Counter(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        del counter
+        gc.collect()
+
+
+def test_a_class_without_constructor() -> None:
+    with rt.Store(engine()) as store:
+        text = COUNTER.replace("[constructor]counter", "make")
+        a = instantiate(store, text).exports["test:res/api"]
+        with pytest.raises(TypeError, match="no constructor"):
+            a.Counter(1)
+        with a.make(2) as counter:
+            assert counter.value() == 2
+
+
+# ---- host resources ------------------------------------------------------------------------------------------------
+
+HOLDER = """(component
+  (import "test:host/files" (instance $h
+    (export "file" (type $f (sub resource)))
+    (export "[constructor]file" (func (param "n" u32) (result (own $f))))
+    (export "[method]file.size" (func (param "self" (borrow $f)) (result u32)))
+    (export "[static]file.largest" (func (param "a" (borrow $f)) (param "b" (borrow $f)) (result (own $f))))))
+  (alias export $h "file" (type $file))
+  (core func $new (canon lower (func $h "[constructor]file")))
+  (core func $size (canon lower (func $h "[method]file.size")))
+  (core func $largest (canon lower (func $h "[static]file.largest")))
+  (core func $drop (canon resource.drop $file))
+  (core module $m
+    (import "" "new" (func $new (param i32) (result i32)))
+    (import "" "size" (func $size (param i32) (result i32)))
+    (import "" "largest" (func $largest (param i32 i32) (result i32)))
+    (import "" "drop" (func $drop (param i32)))
+    (func (export "new") (param i32) (result i32) (call $new (local.get 0)))
+    (func (export "size") (param i32) (result i32) (call $size (local.get 0)))
+    (func (export "borrow") (param i32) (result i32) (local $r i32)
+      (local.set $r (call $size (local.get 0))) (call $drop (local.get 0)) (local.get $r))
+    (func (export "keep") (param i32))
+    (func (export "largest") (param i32 i32) (result i32) (call $largest (local.get 0) (local.get 1)))
+    (func (export "drop") (param i32) (call $drop (local.get 0))))
+  (core instance $i (instantiate $m (with "" (instance (export "new" (func $new)) (export "size" (func $size))
+    (export "largest" (func $largest)) (export "drop" (func $drop))))))
+  (func (export "new") (param "n" u32) (result u32) (canon lift (core func $i "new")))
+  (func (export "size") (param "h" u32) (result u32) (canon lift (core func $i "size")))
+  (func (export "borrow") (param "f" (borrow $file)) (result u32) (canon lift (core func $i "borrow")))
+  (func (export "keep") (param "f" (borrow $file)) (canon lift (core func $i "keep")))
+  (func (export "give") (param "f" (own $file)) (canon lift (core func $i "drop")))
+  (func (export "largest") (param "a" u32) (param "b" u32) (result u32) (canon lift (core func $i "largest")))
+  (func (export "drop") (param "h" u32) (canon lift (core func $i "drop"))))"""
+
+
+class Files:
+    def __init__(self) -> None:
+        closed: list[int] = []
+        self.closed = closed
+
+        class File:
+            def __init__(self, n: int) -> None:
+                self.n = n
+
+            def size(self) -> int:
+                return self.n
+
+            @staticmethod
+            def largest(a: File, b: File) -> File:
+                return max(a, b, key=File.size)
+
+            def close(self) -> None:
+                closed.append(self.n)
+
+        self.File = File
+
+
+def holder(store: rt.Store) -> tuple[Any, Files]:
+    files = Files()
+    return instantiate(store, HOLDER, **{"test:host/files": files}).exports, files
+
+
+def test_host_objects_travel_as_handles() -> None:
+    with rt.Store(engine()) as store:
+        exports, files = holder(store)
+        a, b = exports["new"](10), exports["new"](20)
+        assert exports["size"](a) == 10
+        assert files.closed == []
+        exports["drop"](a)
+        assert files.closed == [10]
+        exports["drop"](b)
+        assert files.closed == [10, 20]
+        assert store.statistics()["host_resources"] == 0
+
+
+def test_an_object_given_out_twice_is_closed_once() -> None:
+    with rt.Store(engine()) as store:
+        exports, files = holder(store)
+        a, b = exports["new"](1), exports["new"](2)
+        again = exports["largest"](a, b)
+        exports["drop"](b)
+        assert files.closed == []
+        assert exports["size"](again) == 2
+        exports["drop"](again)
+        assert files.closed == [2]
+
+
+def test_a_lent_object_stays_with_the_host() -> None:
+    with rt.Store(engine()) as store:
+        exports, files = holder(store)
+        assert exports["borrow"](files.File(30)) == 30
+        assert files.closed == []
+        assert store.statistics()["host_resources"] == 0
+        with pytest.raises(TypeError, match="file"):
+            exports["borrow"]("no file")
+        exports["give"](files.File(40))
+        assert files.closed == [40]
+
+
+def test_a_guest_may_not_keep_what_it_borrowed() -> None:
+    with rt.Store(engine()) as store:
+        exports, files = holder(store)
+        with pytest.raises(rt.Trap, match="borrow handles still remain at the end of the call"):
+            exports["keep"](files.File(1))
+
+
+def test_unknown_handles_trap() -> None:
+    with rt.Store(engine()) as store:
+        exports, _ = holder(store)
+        with pytest.raises(rt.Trap, match="unknown handle index 5"):
+            exports["size"](5)
+
+
+def test_closing_the_store_closes_what_guests_own() -> None:
+    with rt.Store(engine()) as store:
+        exports, files = holder(store)
+        exports["new"](1)
+        exports["new"](2)
+    assert sorted(files.closed) == [1, 2]
