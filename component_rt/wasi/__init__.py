@@ -18,10 +18,10 @@ def interfaces(config: WasiConfig | None = None) -> dict[str, object]:
 
     Opens the configured directories: raises `OSError` if one cannot be opened.
     """
-    from component_rt.wasi import cli, clocks, filesystem, io, random, sockets
+    from component_rt.wasi import cli, clocks, filesystem, http, io, random, sockets
 
     config = WasiConfig() if config is None else config
     found = io.interfaces()
-    for package in (cli, clocks, random, filesystem, sockets):
+    for package in (cli, clocks, random, filesystem, sockets, http):
         found.update(package.interfaces(config))
     return {f"{name}@{VERSION}": interface for name, interface in found.items()}

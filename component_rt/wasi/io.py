@@ -17,7 +17,17 @@ from component_rt.wasi.dual import Dual
 from component_rt.wasi.pollable import Pollable, Source, Wake, sources_of, wait_any, wait_any_sync, watch
 from core_rt.errors import Trap, TrapCode
 
-__all__ = ["CLOSED", "MAX_READ", "ErrorInterface", "InputStream", "IoError", "OutputStream", "Poll", "Streams"]
+__all__ = [
+    "CLOSED",
+    "MAX_READ",
+    "ErrorInterface",
+    "InputStream",
+    "IoError",
+    "OutputStream",
+    "Poll",
+    "StreamFailure",
+    "Streams",
+]
 
 MAX_READ = 1 << 20
 """Bytes that one read hands out at most, whatever the guest asks for."""
@@ -25,6 +35,13 @@ MAX_WRITE = 1 << 20
 """Bytes that one write to something that never blocks may carry."""
 
 CLOSED = variant("closed")
+
+
+class StreamFailure(Exception):
+    """A stream's own error, next to `OSError` and `ValueError`: what a subclass's methods may raise."""
+
+
+_FAILURES = (OSError, ValueError, StreamFailure)
 _ZEROES = bytes(1 << 16)
 
 
@@ -87,7 +104,7 @@ class InputStream:
             return b""
         try:
             data = self._take(len if len < MAX_READ else MAX_READ)
-        except (OSError, ValueError) as error:
+        except _FAILURES as error:
             self._fail(error)
         if data is None:
             self._ended = True
@@ -201,7 +218,7 @@ class OutputStream:
             raise Err(CLOSED)
         try:
             permit = self._room()
-        except (OSError, ValueError) as error:
+        except _FAILURES as error:
             self._fail(error)
         if permit < 0:
             self._ended = True
@@ -224,7 +241,7 @@ class OutputStream:
         except BlockingIOError:
             # The kernel broke the promise made by poll: waiting here is the lesser evil against losing bytes.
             self._put_all_sync(contents[taken:])
-        except (OSError, ValueError) as error:
+        except _FAILURES as error:
             self._fail(error)
 
     def flush(self) -> None:
@@ -233,7 +250,7 @@ class OutputStream:
             raise Err(CLOSED)
         try:
             self._flush_now()
-        except (OSError, ValueError) as error:
+        except _FAILURES as error:
             self._fail(error)
 
     def _blocking_write_and_flush_sync(self, contents: bytes) -> None:
@@ -334,7 +351,7 @@ class OutputStream:
             return self._put(piece)
         except BlockingIOError:
             return 0
-        except (OSError, ValueError) as error:
+        except _FAILURES as error:
             self._fail(error)
 
     def _put_all_sync(self, contents: bytes) -> None:
