@@ -203,7 +203,12 @@ class Namespace(Mapping[str, Any]):
         return class_of(of) if is_nominal(of) else of
 
     def _attach_methods(self) -> None:
-        """Give the classes of guest resources their methods, each compiled on its first call."""
+        """Give the classes of guest resources their names and methods, each compiled on its first call."""
+        for name, of in self._types.items():
+            if isinstance(of, t.TypeBound) and isinstance(of.t, t.ResourceType):
+                made = self._item(name)
+                if isinstance(made, ResourceType) and made.py_class is None:
+                    made.name = name
         for name, of in self._types.items():
             if not isinstance(of, t.FuncType) or not name.startswith("["):
                 continue
