@@ -230,11 +230,15 @@ def attach(cls: type[GuestResource], plain: PlainName, item: Callable[[], Any], 
 
         def construct(cls_: type, *args: Any, **kwargs: Any) -> Any:
             lifted = item()
-            function = lifted.host_function(cls.__name__, label)
-            setattr(cls, name, staticmethod(lambda cls_, *args, **kwargs: function(*args, **kwargs)))
-            if lifted.instance.store.orphans:
-                lifted.instance.store.drop_orphans()
-            return function(*args, **kwargs)
+            store, function = lifted.instance.store, lifted.host_function(cls.__name__, label)
+
+            def new(cls_: type, *args: Any, **kwargs: Any) -> Any:
+                if store.orphans:
+                    store.drop_orphans()
+                return function(*args, **kwargs)
+
+            setattr(cls, name, staticmethod(new))
+            return new(cls, *args, **kwargs)
 
         cls.__new__ = construct  # type: ignore[method-assign,assignment]
         return
