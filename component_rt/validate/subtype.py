@@ -135,6 +135,8 @@ def _check_def(actual: DefType, wanted: DefType) -> None:
         case ResourceType(), ResourceType():
             if actual != wanted:
                 raise Mismatch("resource types are not the same")
+        case ValType(), PrimValType() if not isinstance(actual, PrimValType):
+            raise Mismatch(f"expected primitive, found {actual.kind}: the type must be `{wanted.kind}`")
         case ValType(), ValType():
             check_val(actual, wanted)
         case FuncType(), FuncType():
