@@ -49,7 +49,7 @@ class Engine:
             stores = list(self._stores)
         for store in stores:
             if not store.closed:
-                store.context.interrupt = 1
+                store.native.interrupt()
 
     def signature(self, deftype: DefType) -> Any:
         """The `VMSignature` of a function type, for the bridges."""

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from core_rt.compile.emitter import Emitter, Label
 from core_rt.compile.handlers import HANDLERS, SLOT_HANDLERS, emits
-from core_rt.compile.roots import leave_frame
+from core_rt.compile.roots import CURRENT, leave_frame
 from core_rt.compile.signature import is_gcref, lltype
 from core_rt.errors import TrapCode
 from core_rt.opcodes import BY_NAME, OPCODES
 from core_rt.types import ValType
+from core_rt.validate.function import Uses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -75,12 +76,19 @@ def join(f: Emitter, label: Label) -> None:
                     first = f"%{n}"
                     break
             values.append(first)
+    if f.catches:
+        set_current(f, label.handler)
     locals_ = f.locals
     count = len(label.assigned)
     for index, value in zip(label.assigned, values):
         locals_[index] = value
     del f.stack[label.height :]
     f.stack += values[count:]
+
+
+def set_current(f: Emitter, handler: str) -> None:
+    """Make a handler (or `null`) the one that exceptions go to: see exception.py."""
+    f.out(f"store volatile ptr {handler}, ptr {f.let(f'getelementptr i8, ptr %gc, i64 {CURRENT}')}")
 
 
 def _goto(f: Emitter, label: Label) -> None:
@@ -117,6 +125,7 @@ def open_label(f: Emitter, kind: str, imm: tuple[Any, ...]) -> Label:
     label = Label(kind, f"b{f.blocks}", len(f.stack) - len(params), params, _lltypes(imm[1]))
     if not f.slots:
         label.assigned = tuple(sorted(imm[2]))
+    label.handler = f.handler
     f.labels.append(label)
     return label
 
@@ -152,6 +161,8 @@ def _loop(f: Emitter, imm: tuple[Any, ...]) -> None:
             if is_gcref(t):
                 gc.add(values[k])
         f.stack[label.height :] = values
+    if f.catches:
+        set_current(f, f.handler)
     f.begin_region(poll=True)
 
 
@@ -215,7 +226,11 @@ def _end(f: Emitter, live: bool) -> bool:
         locals_, params = label.saved
         f.lines[label.branch_line] = f"br i1 {label.condition}, label %{label.name}t, label %{label.name}"
         label.incoming.append((label.catches, [locals_[i] for i in label.assigned] + params))
+    if kind == "try_table":
+        f.handler = label.handler
     if not label.incoming:
+        if kind == "try_table" and live:
+            set_current(f, f.handler)
         if not live:
             del f.stack[label.height :]
         return live
@@ -236,7 +251,8 @@ def open_function(f: Emitter) -> None:
     """Push the outermost label and begin the function."""
     label = Label("func", "end", 0, (), f.signature.results)
     f.labels.append(label)
-    f.begin_region(poll=True)
+    # A function that calls nothing is over soon or polls in its loops; its callers poll.
+    f.begin_region(poll=True, bounded=not f.body.uses & Uses.CALLS)
 
 
 def _return(f: Emitter, label: Label, live: bool) -> None:

@@ -24,6 +24,7 @@ from core_rt.compile.roots import cold_spill, frame_lines, spill_roots
 from core_rt.compile.signature import ZERO, Signature, is_gcref, lltype
 from core_rt.errors import TrapCode
 from core_rt.opcodes import BY_NAME, OPCODES
+from core_rt.validate.function import Uses
 from core_rt.types import DefType
 from core_rt.vm import structs as s
 
@@ -48,7 +49,7 @@ class Label:
     """A structured instruction that is open: what `end` and branches to it need."""
 
     __slots__ = (
-        "alive", "assigned", "branch_line", "catches", "condition", "height", "incoming", "kind", "name", "params", "phi_line",
+        "alive", "assigned", "branch_line", "catches", "condition", "height", "handler", "incoming", "kind", "name", "params", "phi_line",
         "results", "saved", "types",
     )  # fmt: skip
 
@@ -72,6 +73,8 @@ class Label:
         self.branch_line = 0
         self.condition = ""
         self.catches: Any = None
+        self.handler = "null"
+        """Current handler of exceptions where the label stands."""
 
 
 class Emitter:
@@ -84,6 +87,7 @@ class Emitter:
         "bool_bit",
         "bool_line",
         "bool_value",
+        "catches",
         "code",
         "cold",
         "fuel_cost",
@@ -91,6 +95,7 @@ class Emitter:
         "gc_leaves",
         "gc_slots",
         "gc_values",
+        "handler",
         "labels",
         "last_reads",
         "lines",
@@ -102,9 +107,11 @@ class Emitter:
         "preamble",
         "ret_area",
         "signature",
+        "slot_access",
         "slots",
         "stack",
         "traps",
+        "tries",
         "unit",
         "unlikely",
         "vectors",
@@ -140,12 +147,16 @@ class Emitter:
         self.gc_values: set[str] = set()
         self.vectors: dict[str, tuple[str, str]] = {}
         """v128 → the same value as another vector type, where it was computed as that."""
-        self.gc_slots = 0
         self.gc_leaves: list[int] = []
         self.last_reads: dict[int, int] | None = None
         zero = self._zeros() if unit.optimised else ZERO
         self.locals += [zero[t] for t in self.local_types[len(signature.params) :]]
-        self.slots = _joins_too_much(body)
+        self.catches = any(op == _TRY_TABLE for op, _, _ in body.code) if body.uses & Uses.EXCEPTIONS else False
+        self.handler = "null"
+        self.tries = 0
+        self.slots = self.catches or _joins_too_much(body)
+        self.slot_access = "volatile " if self.catches else ""
+        self.gc_slots = 1 if self.catches else 0
         if self.slots:
             self._put_locals_in_slots()
         for i, valtype in enumerate(body.locals[: len(signature.params)]):
@@ -166,7 +177,7 @@ class Emitter:
     def _put_locals_in_slots(self) -> None:
         """Give every local a place on the stack: see `_joins_too_much`."""
         for i, (type_, value) in enumerate(zip(self.local_types, self.locals)):
-            self.preamble[f"%l{i}"] = f"%l{i} = alloca {type_}\nstore {type_} {value}, ptr %l{i}"
+            self.preamble[f"%l{i}"] = f"%l{i} = alloca {type_}\nstore {self.slot_access}{type_} {value}, ptr %l{i}"
         self.locals = []
 
     # ------------------------------------------------------------------------------------------- writing
@@ -315,10 +326,19 @@ class Emitter:
 
     # ------------------------------------------------------------------------------------------- interruption and fuel
 
-    def begin_region(self, poll: bool = False) -> None:
-        """A straight run of code begins; at function entries and loop heads (`poll`) the host may step in."""
+    def begin_region(self, poll: bool = False, bounded: bool = False) -> None:
+        """A straight run of code begins; at function entries and loop heads (`poll`) the host may step in.
+
+        `bounded`: what follows cannot run for long, so nobody need look whether the host wants to.
+        """
         unit = self.unit
-        if poll and unit.interruptible:
+        if bounded or not unit.interruptible:
+            pass
+        elif poll and unit.page_polls and not self.gc_values and not self.slots:
+            # The page becomes unreadable when the host wants in; no branch, and no call for LLVM to save registers for. The
+            # collector may run then, so functions with references take the other way, which shows them to it.
+            self.let(f"load volatile i8, ptr {self.entry('%poll', f'getelementptr i8, ptr {self.store}, i64 {s.POLL_OFFSET}')}")
+        elif poll:
             word = self.let(f"load volatile i32, ptr {self.store_field('interrupt')}")
             self._visit("interrupted", self.let(f"icmp ne i32 {word}, 0"))
         if unit.fuel:
@@ -408,6 +428,7 @@ def _joins_too_much(body: FuncBody) -> bool:
     return count * branches > _JOINS_MOST
 
 
+_TRY_TABLE: Final = BY_NAME["try_table"].code
 _BR_TABLE: Final = BY_NAME["br_table"].code
 
 

@@ -49,6 +49,7 @@ def _start(machine: str) -> None:
         if machine == host_machine():
             llvm.initialize_native_target()
             llvm.initialize_native_asmprinter()
+            llvm.initialize_native_asmparser()  # exceptions enter and leave by inline assembly
         else:
             llvm.initialize_all_targets()
             llvm.initialize_all_asmprinters()

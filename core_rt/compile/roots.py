@@ -27,6 +27,8 @@ _OPENERS: Final = frozenset(row.code for row in OPCODES if row.mnemonic in ("blo
 _COUNT = s.VMGcFrame["count"]
 _PREVIOUS = s.VMGcFrame["previous"]
 _SLOTS = s.VMGcFrame.size
+CURRENT: Final = -8
+"""Offset from an exception frame of the pointer to its current handler."""
 
 
 def live_roots(f: Emitter) -> list[str]:
@@ -76,7 +78,7 @@ def spill_roots(f: Emitter) -> None:
     """Write the live references to the frame: before a call."""
     if not f.gc_values and not f.slots:
         return
-    roots = live_roots(f) + [f.let(f"load i32, ptr %l{i}") for i in _slots(f)]
+    roots = live_roots(f) + [f.let(f"load {f.slot_access}i32, ptr %l{i}") for i in _slots(f)]
     if not roots and not f.gc_slots:
         return
     f.gc_slots = max(f.gc_slots, len(roots), 1)
@@ -84,7 +86,7 @@ def spill_roots(f: Emitter) -> None:
         place = f.let(f"getelementptr i8, ptr %gc, i64 {_SLOTS + 4 * slot}")
         f.out(f"store i32 {value}, ptr {place}, align 4")
     place = f.let(f"getelementptr i8, ptr %gc, i64 {_COUNT}")
-    f.out(f"store i64 {len(roots)}, ptr {place}, align 8")
+    f.out(f"store i64 {len(roots) | _flag(f)}, ptr {place}, align 8")
 
 
 def cold_spill(f: Emitter, label: str) -> list[str]:
@@ -94,7 +96,7 @@ def cold_spill(f: Emitter, label: str) -> list[str]:
     roots = live_roots(f)
     lines = []
     for i in _slots(f):
-        lines.append(f"%{label}.l{i} = load i32, ptr %l{i}")
+        lines.append(f"%{label}.l{i} = load {f.slot_access}i32, ptr %l{i}")
         roots.append(f"%{label}.l{i}")
     if not roots and not f.gc_slots:
         return []
@@ -103,13 +105,18 @@ def cold_spill(f: Emitter, label: str) -> list[str]:
         lines.append(f"%{label}.r{slot} = getelementptr i8, ptr %gc, i64 {_SLOTS + 4 * slot}")
         lines.append(f"store i32 {value}, ptr %{label}.r{slot}, align 4")
     lines.append(f"%{label}.rc = getelementptr i8, ptr %gc, i64 {_COUNT}")
-    lines.append(f"store i64 {len(roots)}, ptr %{label}.rc, align 8")
+    lines.append(f"store i64 {len(roots) | _flag(f)}, ptr %{label}.rc, align 8")
     return lines
+
+
+def _flag(f: Emitter) -> int:
+    """What is added to `count` in an exception frame."""
+    return s.GC_FRAME_CATCHES if f.catches else 0
 
 
 def leave_frame(f: Emitter) -> None:
     """Take the frame out of the chain: before a return. Whether there is one is known only at the end, so a line is kept."""
-    if f.unit.collects:
+    if f.unit.collects or f.catches:
         f.gc_leaves.append(len(f.lines))
         f.out("")
 
@@ -121,13 +128,22 @@ def frame_lines(f: Emitter) -> list[str]:
     head = f.store_field("gc_frame")
     for line in f.gc_leaves:
         f.lines[line] = f"store ptr %gc.previous, ptr {head}, align 8"
+    size = _SLOTS + 4 * f.gc_slots
+    first = [f"%gc = alloca [{size} x i8], align 16"]
+    if f.catches:
+        first = [
+            f"%gc.block = alloca [{size + 16} x i8], align 16",
+            "%gc = getelementptr i8, ptr %gc.block, i64 16",
+            f"%gc.current = getelementptr i8, ptr %gc, i64 {CURRENT}",
+            "store volatile ptr null, ptr %gc.current",
+        ]
     return [
-        f"%gc = alloca [{_SLOTS + 4 * f.gc_slots} x i8], align 16",
+        *first,
         f"%gc.previous = load ptr, ptr {head}, align 8",
         f"%gc.link = getelementptr i8, ptr %gc, i64 {_PREVIOUS}",
         "store ptr %gc.previous, ptr %gc.link, align 8",
         f"%gc.count = getelementptr i8, ptr %gc, i64 {_COUNT}",
-        "store i64 0, ptr %gc.count, align 8",
+        f"store i64 {_flag(f)}, ptr %gc.count, align 8",
         f"store ptr %gc, ptr {head}, align 8",
     ]
 

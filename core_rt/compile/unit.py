@@ -132,6 +132,8 @@ class Unit:
         tail = makes_tail_calls(body)
         convention, name = ("tailcc ", f"t{defined}") if tail else ("", f"f{defined}")
         head = f"define {self._linkage(defined)}{sig.declare(convention, name)} #0"
+        if f.catches:  # the landing's stack pointer is that of one frame
+            head += " noinline"
         if self.lines:
             scope = self._node(
                 f'distinct !DISubprogram(name: "{name}", scope: !11, file: !11, line: 1, type: !12, unit: !10, spFlags: DISPFlagDefinition)'
@@ -184,6 +186,11 @@ class Unit:
             return number
 
         return locate
+
+    @property
+    def page_polls(self) -> bool:
+        """Whether a poll may be a load from the store's poll page (`native/poll.c`: x86-64 only)."""
+        return self.float_register == "x"
 
     def text(self) -> str:
         """The unit as LLVM text."""

@@ -22,12 +22,6 @@ static inline bool fits(uint64_t at, uint64_t count, uint64_t length) { return c
 
 void vm_builtin_raise_trap(void *vmctx, uint32_t code, uint32_t offset) { TRAP_HERE(vm_fiber_of(vmctx), code, offset); }
 
-void vm_builtin_interrupted(void *vmctx) {
-  VMStoreContext *store = ((VMContextHeader *)vmctx)->store;
-  __atomic_store_n(&store->interrupt, 0, __ATOMIC_RELAXED);
-  vm_leave(store->running, STATUS_INTERRUPT);
-}
-
 void vm_builtin_memory_copy(void *vmctx, void *to_definition, uint64_t to, void *from_definition, uint64_t from, uint64_t n) {
   VMMemoryDefinition *target = to_definition, *source = from_definition;
   if (UNLIKELY(!fits(to, n, length_of(target)) || !fits(from, n, length_of(source))))

@@ -125,6 +125,10 @@ HIDDEN __attribute__((noreturn)) void vm_trap(VMFiber *fiber, uint32_t code, uin
   vm_trap((fiber), (code), (offset), __builtin_frame_address(0), __builtin_return_address(0))
 HIDDEN void vm_trap_frames(Fiber *fiber);
 
+/* ------------------------------------------------------------------------------------------------ poll.c */
+HIDDEN bool vm_is_poll(const VMFiber *fiber, uint64_t address); /* the address is in the poll page of the fiber's store */
+HIDDEN void vm_poll_entry(void);
+
 /* ------------------------------------------------------------------------------------------------ ranges.c */
 /* Address ranges that a signal handler can look up. */
 typedef struct Ranges Ranges;

@@ -53,7 +53,7 @@ static bool tick(void) {
   for (VMStoreContext *store = stores; store; store = store->next) {
     if (!inside(store)) continue;
     active = true;
-    __atomic_store_n(&store->interrupt, 1, __ATOMIC_RELAXED);
+    vm_interrupt(store);
     __atomic_store_n(&store->ticks, store->ticks + 1, __ATOMIC_RELAXED);
   }
   if (active) vm_counts.ticks++;
@@ -82,6 +82,7 @@ static void *run(void *unused) {
   for (;;) {
     if (period) {
       wait_period(&next);
+      if (!period) continue; /* stopped while we waited */
       quiet = tick() ? 0 : quiet + 1;
       if (quiet < QUIET_TICKS && period) continue;
     }

@@ -57,6 +57,20 @@ static void redirect(ucontext_t *context, void *host_sp) {
 #endif
 }
 
+#if defined(__x86_64__)
+#define RED_ZONE 128
+/* Continue in vm_poll_entry as if the poll had called it. False where the stack has no room for that. */
+static bool enter_poll(const VMFiber *fiber, ucontext_t *context) {
+  greg_t *r = context->uc_mcontext.gregs;
+  uint64_t *sp = (uint64_t *)(r[REG_RSP] - RED_ZONE - 8);
+  if ((uint64_t)sp < (uint64_t)fiber->stack_low || (uint64_t)sp >= (uint64_t)fiber->stack_high) return false;
+  *sp = (uint64_t)r[REG_RIP];
+  r[REG_RSP] = (greg_t)sp;
+  r[REG_RIP] = (greg_t)&vm_poll_entry;
+  return true;
+}
+#endif
+
 static bool on_stack(const VMFiber *fiber, uint64_t address, uint64_t size) {
   return address % 8 == 0 && address >= (uint64_t)fiber->stack_low && address <= (uint64_t)fiber->stack_high - size;
 }
@@ -135,7 +149,16 @@ static void on_signal(int signal, siginfo_t *info, void *raw) {
     Machine m = read_machine(context);
     bool memory = signal == SIGSEGV || signal == SIGBUS;
     uint64_t address = memory ? (uint64_t)info->si_addr : 0;
+#if defined(__x86_64__)
+    bool poll = signal == SIGSEGV && vm_is_poll(fiber, address) && is_code(m.pc);
+    if (poll && enter_poll(fiber, context)) {
+      errno = error;
+      return;
+    }
+    uint32_t code = poll ? TRAP_STACK_OVERFLOW : classify(fiber, signal, m.pc, address);
+#else
     uint32_t code = classify(fiber, signal, m.pc, address);
+#endif
     if (code) {
       fiber->trap_code = code;
       fiber->trap_offset = NO_OFFSET;

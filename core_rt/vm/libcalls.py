@@ -13,6 +13,7 @@ from core_rt.errors import EngineBug, Trap, TrapCode
 from core_rt.native import ffi
 from core_rt.vm import structs
 from core_rt.vm.backtrace import Backtrace
+from core_rt.vm.exceptions import throw, throw_ref
 
 if TYPE_CHECKING:
     from core_rt.instance import Instance
@@ -107,6 +108,7 @@ _HERE: dict[str, Libcall] = {
     function.__name__: function
     for function in (out_of_fuel, memory_grow, table_get_lazy, table_grow, elem_drop, ref_func)
 }
+_HERE |= {"throw": throw, "throw_ref": throw_ref}
 _HERE |= {"table_fill": table_fill, "table_copy": table_copy, "table_init": table_init}
 
 LIBCALLS: tuple[Libcall, ...] = tuple(_HERE.get(b.name) or _not_here(b.name) for b in structs.BUILTINS)

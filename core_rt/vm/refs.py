@@ -19,6 +19,7 @@ from core_rt.func import Func
 from core_rt.native import ffi
 from core_rt.types import AbsHeap, RefType, top_of
 from core_rt.vm import structs
+from core_rt.vm.exceptions import ExceptionObject
 
 if TYPE_CHECKING:
     from core_rt.globals import Global
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _FIRST_THRESHOLD = 1024
 _FREE = object()
+_M32 = 0xFFFF_FFFF
 _REF_I31 = 0xFB01C
 _EXTERN_CONVERT = (0xFB01A, 0xFB01B)
 _FRAME_SIZE = structs.VMGcFrame.size
@@ -71,8 +73,12 @@ class References:
             if not -(1 << 30) <= value < 1 << 31:
                 raise OverflowError(f"{value} does not fit in an i31")
             return (value << 1 | 1) & 0xFFFF_FFFF
-        if type_.heap not in (AbsHeap.EXTERN, AbsHeap.ANY):
+        if type_.heap not in (AbsHeap.EXTERN, AbsHeap.ANY) and not isinstance(value, ExceptionObject):
             raise TypeError(f"{value!r} is no {type_}")
+        return self.hold(value)
+
+    def hold(self, value: object) -> int:
+        """The reference for an object of the host's, whatever it is."""
         key = id(value)
         slot = self._ids.get(key)
         if slot is None:
@@ -93,11 +99,15 @@ class References:
             value = raw >> 1
             return value - (1 << 31) if value >> 30 else value
         if raw & 3 == 2:
-            found = self._slots[raw >> 2]
-            if found is _FREE:
-                raise EngineBug(f"reference 0x{raw:x} was freed while in use")
-            return found
+            return self.held(raw)
         raise EngineBug(f"no such reference: 0x{raw:x}")
+
+    def held(self, raw: int) -> Any:
+        """The host's object behind a reference."""
+        found = self._slots[raw >> 2]
+        if found is _FREE:
+            raise EngineBug(f"reference 0x{raw:x} was freed while in use")
+        return found
 
     def func_at(self, address: int) -> Func:
         """The function whose `VMFuncRef` has that address."""
@@ -124,7 +134,7 @@ class References:
 
     def collect(self) -> int:
         """Free every slot that no root leads to; returns how many."""
-        marked = self._roots()
+        marked = self._reached(self._roots())
         freed = 0
         slots, ids = self._slots, self._ids
         for slot in [slot for slot in ids.values() if (slot << 2 | 2) not in marked]:
@@ -136,6 +146,19 @@ class References:
         self.collections += 1
         self.collected += freed
         return freed
+
+    def _reached(self, roots: set[int]) -> set[int]:
+        """The roots and all that they lead to."""
+        todo = list(roots)
+        while todo:
+            raw = todo.pop()
+            if raw & 3 == 2:
+                found = self._slots[raw >> 2]
+                for further in found.references if isinstance(found, ExceptionObject) else ():
+                    if further not in roots:
+                        roots.add(further)
+                        todo.append(further)
+        return roots
 
     def _roots(self) -> set[int]:
         store = self.store
@@ -155,7 +178,8 @@ class References:
     def _add_frames(roots: set[int], frame: Any) -> None:
         while frame:
             head = ffi.cast("VMGcFrame *", frame)
-            if head.count:
+            count = head.count & _M32  # above: a flag of functions that catch exceptions
+            if count:
                 words = ffi.cast("uint32_t *", int(ffi.cast("uintptr_t", frame)) + _FRAME_SIZE)
-                roots.update(words[0 : head.count])
+                roots.update(words[0:count])
             frame = head.previous

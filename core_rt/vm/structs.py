@@ -25,6 +25,10 @@ POISON = 0x5EED_DEAD_0BAD_F00D
 VALUES_CAPACITY = 1024
 """ValRaws in a store's `values` buffer: more than the most parameters or results a function may have."""
 
+POLL_OFFSET = 5 * 4096
+"""From a store context to its poll page, which compiled code reads to see whether the host wants in (`native/poll.c`)."""
+POLL_SIZE = 4096
+
 VALRAW_SIZE = 16
 """Bytes of a `ValRaw`: one wasm value in memory. Numbers little-endian in the low bytes, a funcref as a pointer to its
 `VMFuncRef`, every other reference as the 32-bit compressed reference, v128 in full."""
@@ -163,6 +167,16 @@ VMGcFrame = Struct(
     "ptr previous,u64 count",
 )
 
+GC_FRAME_CATCHES = 1 << 32
+"""Added to `VMGcFrame.count` in functions that catch exceptions: the word before the frame points to the `VMHandler` of the innermost
+`try_table` that is open in it, or is null."""
+VMHandler = Struct(
+    # An open `try_table`. `sp`, `fp` and `landing` are where an exception continues; the host writes `tag` (the address of a
+    # VMTagDefinition) and `exception` (an exnref) and puts the payload into `VMStoreContext.values`.
+    "VMHandler",
+    "ptr outer,ptr sp,ptr fp,ptr landing,ptr tag,u32 exception,u32 reserved",
+)
+
 STRUCTS: tuple[Struct, ...] = (
     VMStoreContext,
     VMFiber,
@@ -183,6 +197,7 @@ STRUCTS: tuple[Struct, ...] = (
     VMSegment,
     VMHostFuncContext,
     VMGcFrame,
+    VMHandler,
 )
 
 # Why a fiber was left: what `vm_call` and `vm_resume` return.
@@ -243,8 +258,8 @@ BUILTINS: tuple[Builtin, ...] = (
     _builtin("gc_array_copy", "i32 i32 i32 i32 i32 i32", "host"),  # (type, to, at, from, at, n)
     _builtin("gc_array_fill", "i32 i32 i32 i64 i32", "host"),  # (type, array, at, element as stored, n)
     _builtin("gc_is_subtype", "i32 i32 -> i32", "host"),  # (runtime type id, wanted runtime type id)
-    _builtin("throw", "i32 ptr", "host"),  # (tag index, ValRaw*): does not return
-    _builtin("throw_ref", "i32", "host"),  # (exnref): does not return
+    _builtin("throw", "i32 ptr -> ptr", "host"),  # (tag index, ValRaw*) -> VMHandler*; does not return if nothing catches
+    _builtin("throw_ref", "i32 -> ptr", "host"),  # (exnref) -> VMHandler*, likewise
     _builtin("atomic_wait32", "ptr i64 i32 i64 -> i32", "host"),
     _builtin("atomic_wait64", "ptr i64 i64 i64 -> i32", "host"),
     _builtin("atomic_notify", "ptr i64 i32 -> i32", "host"),
@@ -276,6 +291,7 @@ def header() -> str:
             )
     constants = {**STATUSES, "CORE_MAGIC": CORE_MAGIC, "COMPONENT_MAGIC": COMPONENT_MAGIC, "HOST_MAGIC": HOST_MAGIC}
     constants |= {"STORE_MAGIC": STORE_MAGIC, "BUILTIN_COUNT": len(BUILTINS), "VALUES_CAPACITY": VALUES_CAPACITY}
+    constants |= {"POLL_OFFSET": POLL_OFFSET, "POLL_SIZE": POLL_SIZE}
     lines += [f"#define {name} {value:#x}u" for name, value in constants.items()]
     lines += [f"#define BUILTIN_{b.name.upper()} {i}" for i, b in enumerate(BUILTINS)]
     lines += [f"{builtin_prototype(b)};" for b in BUILTINS]

@@ -1,0 +1,192 @@
+"""Exceptions: `throw`, `throw_ref`, `try_table`.
+
+Theory of operation. A function with a `try_table` keeps its `VMGcFrame` (see roots.py) as an *exception frame*: a word before it,
+`current`, points to the `VMHandler` of the innermost open `try_table` (null outside of all). Entering one stores the stack
+pointer, the frame pointer and the address of the *landing* code in its handler (`callbr`, so that LLVM knows the landing as a
+successor) and makes it current; every place where control joins stores what is current there.
+
+`throw` asks the host, which walks the frames to the innermost current handler, writes exception and tag to it and the payload to the
+store's values buffer, and answers with its address (without a handler it raises `GuestException` and drops the fiber). Then
+the thrower loads stack and frame pointer and jumps to the landing, which compares tags; if no clause wants the exception,
+it throws on from the handler outside.
+
+What the landing may rely on: `callbr` clobbers every register, so LLVM keeps nothing but stack slots across it. Those could be
+reused inside for later values of the same variable, so locals of such a function live in memory, with volatile accesses, and
+operands below the `try_table` are put aside in slots of their own. Values of the preamble never change.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from core_rt.compile.control import edge, open_label, set_current, skip
+from core_rt.compile.emitter import read_slot, write_slot
+from core_rt.compile.handlers import emits
+from core_rt.compile.signature import is_gcref, lltype
+from core_rt.errors import TrapCode
+from core_rt.vm import structs as s
+
+if TYPE_CHECKING:
+    from core_rt.compile.emitter import Emitter
+
+_HANDLER: Final = s.VMHandler.offsets
+
+_X86_CLOBBERS: Final = (
+    *"rbx rcx rdx rsi rdi r8 r9 r10 r11 r12 r13 r14 r15".split(), *[f"xmm{i}" for i in range(16)], "flags", "memory",
+)  # fmt: skip
+_ARM_CLOBBERS: Final = (*[f"x{i}" for i in range(1, 29)], "lr", *[f"v{i}" for i in range(32)], "memory")
+
+
+def _asm(lines: list[str], constraints: str, clobbers: tuple[str, ...]) -> str:
+    text = "\\0A".join(lines)
+    return f'asm sideeffect "{text}", "{constraints}{"".join([f",~{{{c}}}" for c in clobbers])}"'
+
+
+def _enter_text(x86: bool) -> str:
+    """Fill the handler in the first register; it is the only register that keeps its value up to the landing."""
+    sp, fp, landing = _HANDLER["sp"], _HANDLER["fp"], _HANDLER["landing"]
+    if x86:
+        lines = ["leaq ${1:l}(%rip), %rcx", f"movq %rsp, {sp}(%rax)", f"movq %rbp, {fp}(%rax)", f"movq %rcx, {landing}(%rax)"]
+        return _asm(lines, "{rax},!i", _X86_CLOBBERS)
+    lines = [
+        "adrp x1, ${1:l}", "add x1, x1, :lo12:${1:l}", "mov x2, sp",
+        f"str x2, [x0, #{sp}]", f"str x29, [x0, #{fp}]", f"str x1, [x0, #{landing}]",
+    ]  # fmt: skip
+    return _asm(lines, "{x0},!i", _ARM_CLOBBERS)
+
+
+def _jump_text(x86: bool) -> str:
+    """Go to a handler's landing."""
+    sp, fp, landing = _HANDLER["sp"], _HANDLER["fp"], _HANDLER["landing"]
+    if x86:
+        return _asm([f"movq {sp}(%rax), %rsp", f"movq {fp}(%rax), %rbp", f"jmpq *{landing}(%rax)"], "{rax}", ())
+    lines = [f"ldr x1, [x0, #{sp}]", f"ldr x29, [x0, #{fp}]", f"ldr x2, [x0, #{landing}]", "mov sp, x1", "br x2"]
+    return _asm(lines, "{x0}", ())
+
+
+_ENTER: Final = {"x": _enter_text(True), "w": _enter_text(False)}
+_JUMP: Final = {"x": _jump_text(True), "w": _jump_text(False)}
+
+
+def _go(f: Emitter, handler: str) -> None:
+    f.out(f"call void {_JUMP[f.unit.float_register]}(ptr {handler})")
+    f.out("unreachable")
+
+
+@emits("throw")
+def _throw(f: Emitter, tag: int) -> None:
+    params = f.unit.module.tags[tag].type.func.params
+    f.end_region()
+    f.ret_area = max(f.ret_area, len(params), 1)
+    count = len(params)
+    for slot, (type_, value) in enumerate(zip(params, f.stack[len(f.stack) - count :])):
+        write_slot(f.let, f.out, lltype(type_), value, "%ra", slot)
+    _go(f, f.builtin("throw", str(tag), "%ra"))
+    skip(f)
+
+
+@emits("throw_ref")
+def _throw_ref(f: Emitter, imm: Any) -> None:
+    f.end_region()
+    reference = f.stack[-1]
+    f.trap_if(f.let(f"icmp eq i32 {reference}, 0"), TrapCode.NULL_REFERENCE)
+    _go(f, f.builtin("throw_ref", reference))
+    skip(f)
+
+
+# ------------------------------------------------------------------------------------------------------ try_table
+
+
+@emits("try_table")
+def _try_table(f: Emitter, imm: tuple[Any, ...]) -> None:
+    f.end_region()
+    f.tries += 1
+    handler = f.entry(f"%try{f.tries}", f"alloca [{s.VMHandler.size} x i8], align 16")
+    below = len(f.stack) - len(imm[0])
+    aside = _put_aside(f, f.stack[:below])
+    f.out(f"store volatile ptr {f.handler}, ptr {f.field(handler, _HANDLER['outer'])}")
+    set_current(f, handler)
+    landing, body = f.new_block("c"), f.new_block()
+    f.out(f"callbr void {_ENTER[f.unit.float_register]}(ptr {handler}) to label %{body} [label %{landing}]")
+    f.place(landing)
+    operands = f.stack
+    f.stack = [f.let(f"load volatile {place[0]}, ptr {place[1]}") if place else v for v, place in aside]
+    for (old, _), new in zip(aside, f.stack):
+        if old in f.gc_values:
+            f.gc_values.add(new)
+    _land(f, handler, imm[3])
+    f.stack = operands
+    f.place(body)
+    label = open_label(f, "try_table", imm)
+    label.handler = f.handler
+    f.handler = handler
+    f.begin_region()
+
+
+def _put_aside(f: Emitter, values: list[str]) -> list[tuple[str, tuple[str, str] | None]]:
+    """Copy operands to slots that nothing else uses. Constants are left as they are."""
+    result: list[tuple[str, tuple[str, str] | None]] = []
+    for k, value in enumerate(values):
+        if value[0] != "%":
+            result.append((value, None))
+            continue
+        type_ = _type_of(f, value)
+        place = f.entry(f"%aside{f.tries}.{k}", f"alloca {type_}")
+        f.out(f"store volatile {type_} {value}, ptr {place}")
+        result.append((value, (type_, place)))
+    return result
+
+
+_CAST: Final = re.compile(r"(?:[sz]ext|trunc|bitcast|fp\w+|[su]itofp|ptrtoint|inttoptr) .* to ([^,]+)")
+_RESULT: Final = re.compile(r"(?:call(?: tailcc| nnan)*|load(?: atomic)?(?: volatile)?|phi|select i1 \S+) (<[^>]+>|\w+)")
+_PLAIN: Final = re.compile(r"\w+(?: nnan| nsw| nuw)* (<[^>]+>|\w+)")
+
+
+def _type_of(f: Emitter, value: str) -> str:
+    """The LLVM type of an operand, from the line that defines it: types of operands are not kept, this is the one who asks."""
+    if value[1:].isdigit() and int(value[1:]) <= len(f.signature.params):
+        return f.signature.params[int(value[1:]) - 1]
+    head = f"{value} = "
+    for line in reversed(f.lines):
+        for part in line.split("\n"):
+            if part.startswith(head):
+                text = part[len(head) :].partition(", !dbg")[0]
+                found = _CAST.match(text) or _RESULT.match(text) or _PLAIN.match(text)
+                assert found is not None, text
+                if text.startswith("extractelement"):
+                    return found[1][1:-1].partition(" x ")[2]
+                return found[1]
+    raise AssertionError(value)
+
+
+def _land(f: Emitter, handler: str, catches: tuple[tuple[int, int | None, int], ...]) -> None:
+    """The code that an exception arrives at: find a clause that wants it, or throw on."""
+    f.out(f"store volatile ptr %gc, ptr {f.store_field('gc_frame')}")
+    set_current(f, f.handler)
+    exception = f.let(f"load volatile i32, ptr {f.field(handler, _HANDLER['exception'])}")
+    thrown = f.let(f"load volatile ptr, ptr {f.field(handler, _HANDLER['tag'])}")
+    for kind, tag, depth in catches:
+        height = len(f.stack)
+        following = ""
+        if tag is not None:
+            wanted, following = f.new_block(), f.new_block()
+            same = f.let(f"icmp eq ptr {thrown}, {f.definition('tag', tag)}")
+            f.out(f"br i1 {same}, label %{wanted}, label %{following}")
+            f.place(wanted)
+            values = f.let(f"load ptr, ptr {f.store_field('values')}")
+            for slot, type_ in enumerate(f.unit.module.tags[tag].type.func.params):
+                f.stack.append(read_slot(f.let, lltype(type_), values, slot))
+                if is_gcref(type_):
+                    f.gc_values.add(f.stack[-1])
+        if kind & 1:
+            f.stack.append(exception)
+            f.gc_values.add(exception)
+        label = f.labels[-1 - depth]
+        edge(f, label)
+        f.out(f"br label %{label.name}")
+        del f.stack[height:]
+        if tag is None:
+            return  # what follows a clause that takes everything is never looked at
+        f.place(following)
+    _go(f, f.builtin("throw_ref", exception))
