@@ -12,7 +12,7 @@ import attrs
 
 from core_rt.errors import GuestException
 from core_rt.native import address, ffi
-from core_rt.types import RefType, TagType, ValType
+from core_rt.types import V128, RefType, TagType, ValType
 from core_rt.values import from_raw
 from core_rt.vm import structs
 from core_rt.vm.backtrace import Backtrace
@@ -54,7 +54,8 @@ def throw(store: Store, fiber: Any) -> int:
     words = ffi.cast("uint64_t *", fiber.arguments[1])
     count = len(tag.type.type.func.params)
     raws = words[0 : 2 * count]
-    values = [raws[2 * i] | raws[2 * i + 1] << 64 if t.size == 16 else raws[2 * i] for i, t in _sized(tag.type)]
+    params = tag.type.type.func.params
+    values = [raws[2 * i] | raws[2 * i + 1] << 64 if t is V128 else raws[2 * i] for i, t in enumerate(params)]
     exception = ExceptionObject(address(tag.definition), tag.type, values, Backtrace.of_fiber(store, fiber))
     return _deliver(store, fiber, exception, store.refs.hold(exception))
 
@@ -63,10 +64,6 @@ def throw_ref(store: Store, fiber: Any) -> int:
     """Builtin `throw_ref`: (exnref) -> the handler, as `throw`."""
     reference = fiber.arguments[0]
     return _deliver(store, fiber, store.refs.held(reference), reference)
-
-
-def _sized(type_: TagType) -> list[tuple[int, Any]]:
-    return list(enumerate(type_.type.func.params))
 
 
 def _deliver(store: Store, fiber: Any, exception: ExceptionObject, reference: int) -> int:
