@@ -175,16 +175,17 @@ class TrioInput(InputStream):
 
 
 class FdOutput(OutputStream):
-    """Writes to a descriptor that belongs to somebody else.
+    """Writes to a descriptor that belongs to somebody else; `flush` puts out first what its owner has buffered.
 
     The descriptor is left in the mode it is in (its open file may be shared with other processes): what cannot be
     written without blocking is held back by `check-write`.
     """
 
-    __slots__ = ("_fd", "_owner", "_polls")
+    __slots__ = ("_fd", "_flush", "_owner", "_polls")
 
-    def __init__(self, fd: int, owner: object = None) -> None:
+    def __init__(self, fd: int, owner: object = None, flush: Callable[[], object] | None = None) -> None:
         super().__init__()
+        self._flush = flush
         self._fd = fd
         self._owner = owner
         self._polls = _pollable_fd(fd)
@@ -195,6 +196,8 @@ class FdOutput(OutputStream):
         return _PIPE_CHUNK if fd_ready(self._fd, WRITE) else 0
 
     def _put(self, data: bytes) -> int:
+        if self._flush is not None:
+            self._flush()
         return os.write(self._fd, data)
 
     def ready(self) -> bool:
@@ -258,6 +261,10 @@ class TrioOutput(OutputStream):
     def _put(self, data: bytes) -> int:
         self._buffer += data
         return len(data)
+
+    def _flush_now(self) -> None:
+        if self._error is not None:
+            raise BrokenPipeError
 
     def _flushed(self) -> bool:
         return not self._buffer or self._error is not None
@@ -339,6 +346,9 @@ def output_stream(what: Any, inherited: int, name: str) -> OutputStream:
         return TrioOutput(what)
     if hasattr(what, "write"):
         flush = getattr(what, "flush", None)
+        fd = _descriptor(what)
+        if fd is not None:
+            return FdOutput(fd, what, flush)
         if isinstance(what, io.TextIOBase) and getattr(what, "buffer", None) is None:
             return SinkOutput(_TextWriter(what), flush)
         return SinkOutput(_ByteWriter(what), flush)
