@@ -10,7 +10,7 @@ import attrs
 import component_rt as rt
 import core_rt
 
-from .component_values import Const, accepts, argument, parse_const
+from .component_values import Const, Raised, accepts_outcome, argument, parse_const
 from .script import (
     Action,
     AssertModule,
@@ -127,12 +127,12 @@ class ComponentRunner:
         try:
             return exports[action.field](*map(argument, constants))
         except rt.Err as error:
-            return error
+            return Raised(error)
 
     def assert_return(self, command: AssertReturn) -> None:
         got = self.act(command.action)
         wanted: Sequence[Const] = command.expected  # type: ignore[assignment]
-        right = accepts(wanted[0], got, whole_result=True) if wanted else got is None
+        right = accepts_outcome(wanted[0], got) if wanted else got is None
         if not right:
             raise CommandFailed(f"{command.action.field}: got {got!r}, wanted {list(wanted)}")
 

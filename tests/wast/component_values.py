@@ -18,7 +18,7 @@ import component_rt as rt
 from .literals import float_bits, int_value
 from .reader import List, ScriptError, Text
 
-__all__ = ["Const", "accepts", "argument", "parse_const"]
+__all__ = ["Const", "Raised", "accepts", "accepts_outcome", "argument", "parse_const"]
 
 
 @attrs.frozen
@@ -28,6 +28,13 @@ class Const:
     kind: str
     value: object
     case: str | None = None
+
+
+@attrs.frozen
+class Raised:
+    """What a call raised."""
+
+    error: rt.Err
 
 
 _INTEGERS = {"u8", "s8", "u16", "s16", "u32", "s32", "u64", "s64"}
@@ -131,8 +138,19 @@ def _payload_accepts(const: Const, got: object) -> bool:
     return const.value is None or accepts(const.value, got.value)  # type: ignore[arg-type, attr-defined]
 
 
-def accepts(const: Const, got: object, *, whole_result: bool = False) -> bool:
-    """Is `got` this value? `whole_result`: it is what a function gave back, so an `ok` comes without its wrapper."""
+def accepts_outcome(const: Const, outcome: object) -> bool:
+    """Is this what a call came to? A function's own `result` is its payload, or raised: `outcome` is then `Raised`."""
+    if const.kind != "result":
+        return accepts(const, outcome)
+    is_raised = isinstance(outcome, Raised)
+    payload = outcome.error.value if isinstance(outcome, Raised) else outcome
+    if is_raised != (const.case == "err"):
+        return False
+    return accepts(const.value, payload) if isinstance(const.value, Const) else payload is None
+
+
+def accepts(const: Const, got: object) -> bool:
+    """Is `got` this value?"""
     value = const.value
     match const.kind:
         case "f32" | "f64":
@@ -158,13 +176,7 @@ def accepts(const: Const, got: object, *, whole_result: bool = False) -> bool:
             assert isinstance(value, Const)
             return accepts(value, got.value if isinstance(got, rt.Some) else got)
         case "result":
-            if isinstance(got, (rt.Ok, rt.Err)):
-                return isinstance(got, rt.Ok if const.case == "ok" else rt.Err) and _payload_accepts(const, got)
-            return (
-                whole_result
-                and const.case == "ok"
-                and (accepts(value, got) if isinstance(value, Const) else got is None)
-            )
+            return isinstance(got, rt.Ok if const.case == "ok" else rt.Err) and _payload_accepts(const, got)
         case "variant":
             assert const.case is not None
             return _plain(type(got).__name__).endswith(_plain(const.case)) and _payload_accepts(const, got)
