@@ -10,7 +10,7 @@ from collections.abc import Hashable, Iterable, Iterator
 
 import attrs
 
-from wit.bindgen.naming import allot, camel_names, param_names, shadowed_builtins, snake_names
+from wit.bindgen.naming import allot, camel_names, class_suffix, param_names, shadowed_builtins, snake_names, sort_key
 from wit.bindgen.types import Annotator, Flow
 from wit.model import (
     Case,
@@ -128,8 +128,12 @@ class _Module:
 
     def text(self) -> str:
         blocks = [block for definition in self._definitions for block in self._definition(definition)]
+        done: set[tuple[TypeDef, bool]] = set()  # an interface may be imported under several names
         for item in self._items:
-            blocks += [block for resource in item.resources for block in self._resource(item, resource)]
+            for resource in item.resources:
+                if (resource, item.exported) not in done:
+                    blocks += self._resource(item, resource)
+                    done.add((resource, item.exported))
             if item.key is not None or not item.exported:
                 blocks.append(self._interface(item))
         blocks += self._define_imports()
@@ -145,7 +149,7 @@ class _Module:
         groups = ([line for name, line in group if f"{name}." in body] for group in _MODULES)
         for group in filter(None, groups):
             head += [*group, ""]
-        public = sorted(self._public())
+        public = sorted(self._public(), key=sort_key)
         head += ["__all__ = [", *(f'    "{name}",' for name in public), "]", "", ""]
         return "\n".join([*head, body]) + "\n"
 
@@ -153,7 +157,7 @@ class _Module:
         for key, name in self._names.items():
             yield name
             if isinstance(key, TypeDef) and isinstance(key.kind, Variant):
-                yield from (f"{name}_{case}" for case in camel_names(c.name for c in key.kind.cases))
+                yield from (f"{name}_{class_suffix(case)}" for case in camel_names(c.name for c in key.kind.cases))
         if any(not item.exported for item in self._items):
             yield "define_imports"
 
@@ -203,7 +207,7 @@ class _Module:
     def _variant(self, definition: TypeDef, cases: tuple[Case, ...], types: Annotator, doc: str) -> Iterator[list[str]]:
         name = self._names[definition]
         camels = camel_names(case.name for case in cases)
-        classes = [f"{name}_{camel}" for camel in camels]
+        classes = [f"{name}_{class_suffix(camel)}" for camel in camels]
         members = [f"    {camel}: _typing.ClassVar[type[{cls}]]" for camel, cls in zip(camels, classes, strict=True)]
         yield [f"class {name}(_values.VariantValue):", *_doc(doc), "", "    __slots__ = ()", *members]
         for cls, case in zip(classes, cases, strict=True):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import builtins
+import keyword
+import re
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 
 from wit.names import kebab_to_camel, kebab_to_snake
 
-__all__ = ["allot", "camel_names", "param_names", "shadowed_builtins", "snake_names"]
+__all__ = ["allot", "camel_names", "class_suffix", "param_names", "shadowed_builtins", "snake_names", "sort_key"]
 
 _BUILTINS = frozenset(
     {"bool", "bytearray", "bytes", "dict", "float", "int", "list", "memoryview", "str", "tuple", "type"}
@@ -41,13 +43,19 @@ def allot(wishes: Sequence[tuple[Hashable, Sequence[str]]], taken: Iterable[str]
 
 
 def snake_names(labels: Iterable[str]) -> list[str]:
-    """Python names of fields or functions of one scope."""
-    return _distinct(map(kebab_to_snake, labels))
+    """Python names of the fields of a record; `self` is what their constructor calls the record."""
+    return _distinct("self_" if label == "self" else kebab_to_snake(label) for label in labels)
 
 
 def camel_names(labels: Iterable[str]) -> list[str]:
     """Python names of the cases of a variant."""
     return _distinct(map(kebab_to_camel, labels))
+
+
+def class_suffix(camel: str) -> str:
+    """The name of a case within that of its class: `Option_None`, though by itself it is `None_`."""
+    plain = camel.removesuffix("_")
+    return plain if keyword.iskeyword(plain) else camel
 
 
 def param_names(labels: Iterable[str]) -> list[str]:
@@ -69,3 +77,10 @@ def shadowed_builtins(names: Iterable[str]) -> frozenset[str]:
     """The built-in types that members of generated classes hide in annotations of the same class."""
     assert all(hasattr(builtins, name) for name in _BUILTINS)
     return _BUILTINS.intersection(names)
+
+
+def sort_key(name: str) -> tuple[object, ...]:
+    """The order that formatters want in `__all__`: constants, classes, others; numbers inside of names by value."""
+    group = 0 if len(name) > 1 and name.isupper() else 1 if name[0].isupper() else 2
+    parts = re.split(r"([0-9]+)", name)
+    return group, [(part, -1) if i % 2 == 0 else ("", int(part)) for i, part in enumerate(parts)]
