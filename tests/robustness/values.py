@@ -2,7 +2,7 @@
 
     python -m tests.robustness.values --count 2000 [--seed 1]
 
-The guest of a type T has four functions. `echo` takes and gives a list<T>; `dump` gives the bytes of the list's elements as they
+The guest of a type T has four functions, called from the host or by way of another component. `echo` takes and gives a list<T>; `dump` gives the bytes of the list's elements as they
 lie in memory; `flat` gives the core values that a T arrives as; `first` gives the first element of a list<T>.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
@@ -32,7 +32,7 @@ _MOST_FLAT = 16
 _ENCODINGS = ("utf8", "utf16", "latin1+utf16")
 
 # `reset` empties the heap and wipes it, so that bytes between fields do not depend on calls before.
-_MODULE = """(core module $M
+_HEAP = """
   (memory (export "memory") 16)
   (global $top (mut i32) (i32.const 1024))
   (func (export "realloc") (param $old i32) (param $size i32) (param $align i32) (param $wanted i32) (result i32)
@@ -44,14 +44,18 @@ _MODULE = """(core module $M
       (select (local.get $size) (local.get $wanted) (i32.lt_u (local.get $size) (local.get $wanted))))
     (local.get $at))
   (func (export "reset")
-    (memory.fill (i32.const 0) (i32.const 0) (global.get $top)) (global.set $top (i32.const 1024)))
+    (memory.fill (i32.const 0) (i32.const 0) (global.get $top)) (global.set $top (i32.const 1024)))"""
+_GUEST = """(core module $M HEAP
   (func $pair (param i32 i32) (result i32)
     (i32.store (i32.const 512) (local.get 0)) (i32.store (i32.const 516) (local.get 1)) (i32.const 512))
   (func (export "echo") (param i32 i32) (result i32) (call $pair (local.get 0) (local.get 1)))
   (func (export "dump") (param i32 i32) (result i32)
     (call $pair (local.get 0) (i32.mul (local.get 1) (i32.const ELEMENT_SIZE))))
   (func (export "first") (param i32 i32) (result i32) (local.get 0))
-  (func (export "flat") (param FLAT_TYPES) (result i32) FLAT_STORES (call $pair (i32.const 0) (i32.const FLAT_SIZE))))"""
+  (func (export "flat") (param FLAT_TYPES) (result i32) FLAT_STORES (call $pair (i32.const 0) (i32.const FLAT_SIZE))))
+(core instance $m (instantiate $M))"""
+# A component in front of the guest: passes every call on, with a memory and an encoding of its own in between.
+_RESULT_AT = 0x80000
 
 
 @attrs.frozen
@@ -61,6 +65,8 @@ class Case:
     of: Type
     values: tuple[Const, ...]
     encoding: str
+    front: str | None
+    """The string encoding of the component in front, if there is one."""
     wasm: bytes
 
     @property
@@ -77,30 +83,88 @@ def make_case(seed: object) -> Case:
     source = TypeSource(rng)
     of = source.type(rng.randrange(1, 4))
     values = tuple(source.value(of) for _ in range(rng.randrange(4)))
-    encoding = rng.choice(_ENCODINGS)
-    return Case(of, values, encoding, bytes(wasmtime.wat2wasm(_component_text(source, of, encoding))))
+    encoding, front = rng.choice(_ENCODINGS), rng.choice((None, *_ENCODINGS))
+    wasm = bytes(wasmtime.wat2wasm(_component_text(source, of, encoding, front)))
+    return Case(of, values, encoding, front, wasm)
 
 
-def _component_text(source: TypeSource, of: Type, encoding: str) -> str:
-    flat = of.flat if len(of.flat) <= _MOST_FLAT else []
-    stores = " ".join(f"({core}.store (i32.const {8 * i}) (local.get {i}))" for i, core in enumerate(flat))
-    module = _MODULE.replace("ELEMENT_SIZE", str(of.layout[0])).replace("FLAT_TYPES", " ".join(flat))
-    module = module.replace("FLAT_STORES", stores).replace("FLAT_SIZE", str(8 * len(flat)))
-    options = f'(memory (core memory $m "memory")) (realloc (core func $m "realloc")) string-encoding={encoding}'
-    lines = ["(component", module, "(core instance $m (instantiate $M))"]
-    for name, text in source.definitions:
-        lines.append(f'(type $inner-{name} {text}) (export ${name} "{name}" (type $inner-{name}))')
+def _functions(of: Type) -> dict[str, tuple[str, str]]:
+    """Parameter and result of each function."""
     many = f"(list {of.text})"
     functions = {"reset": ("", ""), "echo": (many, many), "dump": (many, "(list u8)")}
     if len(of.flat) <= _MOST_FLAT:
         functions["flat"] = (of.text, "(list u8)")
     if len(of.flat) > 1:
         functions["first"] = (many, of.text)
-    for name, (parameter, result) in functions.items():
-        signature = f'(param "a" {parameter}) (result {result})' if parameter else ""
-        used = options if parameter else ""
-        lines.append(f'(func (export "{name}") {signature} (canon lift (core func $m "{name}") {used}))')
-    return "\n".join([*lines, ")"])
+    return functions
+
+
+def _signature(parameter: str, result: str) -> str:
+    return f'(param "a" {parameter}) (result {result})' if parameter else ""
+
+
+def _lifts(of: Type, core: str, memory: str, encoding: str) -> Iterator[str]:
+    options = (
+        f'(memory (core memory {memory} "memory")) (realloc (core func {memory} "realloc")) string-encoding={encoding}'
+    )
+    for name, (parameter, result) in _functions(of).items():
+        lifted = f'(canon lift (core func {core} "{name}") {options if parameter else ""})'
+        yield f'(func (export "{name}") {_signature(parameter, result)} {lifted})'
+
+
+def _guest_text(source: TypeSource, of: Type, encoding: str) -> str:
+    """The component of the guest itself."""
+    flat = of.flat if len(of.flat) <= _MOST_FLAT else []
+    stores = " ".join(f"({core}.store (i32.const {8 * i}) (local.get {i}))" for i, core in enumerate(flat))
+    module = _GUEST.replace("HEAP", _HEAP).replace("ELEMENT_SIZE", str(of.layout[0]))
+    module = module.replace("FLAT_TYPES", " ".join(flat)).replace("FLAT_STORES", stores)
+    lines = ["(component $Guest", module.replace("FLAT_SIZE", str(8 * len(flat)))]
+    lines += [*_definitions(source), *_lifts(of, "$m", "$m", encoding), ")"]
+    return "\n".join(lines)
+
+
+def _definitions(source: TypeSource) -> list[str]:
+    """Each component names the types of its exports itself."""
+    return [f'(type $inner-{n} {text}) (export ${n} "{n}" (type $inner-{n}))' for n, text in source.definitions]
+
+
+def _front_text(source: TypeSource, of: Type, encoding: str) -> str:
+    """The component in front, and both linked with each other."""
+    functions = _functions(of)
+    wanted = [f'(type $inner-{n} {text}) (export "{n}" (type ${n} (eq $inner-{n})))' for n, text in source.definitions]
+    wanted += [f'(export "{name}" (func {_signature(*types)}))' for name, types in functions.items()]
+    lines = ["(component $Front", f'(import "guest" (instance $guest {" ".join(wanted)}))']
+    lines.append(f"(core module $Heap {_HEAP}) (core instance $heap (instantiate $Heap))")
+    lines += _definitions(source)
+    options = '(memory (core memory $heap "memory")) (realloc (core func $heap "realloc")) string-encoding=' + encoding
+    imports, exports, bodies = [], [], []
+    for name, (parameter, _) in functions.items():
+        lines.append(f'(core func $to-{name} (canon lower (func $guest "{name}") {options if parameter else ""}))')
+        cores = (of.flat if name == "flat" else ["i32", "i32"]) if parameter else []
+        spelled, passed = " ".join(cores), " ".join(f"(local.get {i})" for i in range(len(cores)))
+        imports.append(f'(import "" "{name}" (func ${name} (param {spelled} {"i32" if parameter else ""})))')
+        exports.append(f'(export "{name}" (func $to-{name}))')
+        if parameter:
+            at = f"(i32.const {_RESULT_AT})"
+            bodies.append(f'(func (export "{name}") (param {spelled}) (result i32) (call ${name} {passed} {at}) {at})')
+        else:
+            bodies.append(f'(func (export "{name}") (call $own) (call ${name}))')
+    imports.append('(import "" "own" (func $own))')
+    exports.append('(export "own" (func $heap "reset"))')
+    lines.append(f"(core module $F {' '.join(imports)} {' '.join(bodies)})")
+    lines.append(f'(core instance $f (instantiate $F (with "" (instance {" ".join(exports)}))))')
+    lines += [*_lifts(of, "$f", "$heap", encoding), ")"]
+    return "\n".join(lines)
+
+
+def _component_text(source: TypeSource, of: Type, encoding: str, front: str | None) -> str:
+    """One component that exports the functions of the guest, or of the component in front of it."""
+    parts = ["(component", _guest_text(source, of, encoding), "(instance $inner (instantiate $Guest))"]
+    if front is not None:
+        parts.append(_front_text(source, of, front))
+        parts.append('(instance $outer (instantiate $Front (with "guest" (instance $inner))))')
+    parts.append(f'(export "test:values/api" (instance {"$inner" if front is None else "$outer"})))')
+    return "\n".join(parts)
 
 
 def _their_value(of: Type, const: Const) -> Any:
@@ -147,7 +211,8 @@ class _Theirs:
         self.instance = their.Linker(engine).instantiate(self.store, component)
 
     def call(self, name: str, *arguments: object) -> Any:
-        function = self.instance.get_func(self.store, name)
+        api = self.instance.get_export_index(self.store, "test:values/api")
+        function = self.instance.get_func(self.store, self.instance.get_export_index(self.store, name, api))
         assert function is not None
         return function(self.store, *arguments)
 
@@ -160,7 +225,7 @@ def compare(case: Case, engine: rt.Engine, their_engine: wasmtime.Engine) -> str
     many = Const("list", case.values)
     their_many = _their_value(Type("list", "", (("", case.of),)), many)
     with rt.Store(engine) as store:
-        exports = rt.Linker(engine).instantiate(store, rt.Component(engine, case.wasm)).exports
+        exports = rt.Linker(engine).instantiate(store, rt.Component(engine, case.wasm)).exports["test:values/api"]
 
         def both(name: str, ours: object, theirs: object) -> tuple[bytes, bytes]:
             exports["reset"]()
@@ -170,7 +235,7 @@ def compare(case: Case, engine: rt.Engine, their_engine: wasmtime.Engine) -> str
         got = exports["echo"](values)
         assert accepts(many, got), f"echo of {case.of}: {got!r}, wanted {case.values}"
         # where strings lie depends on how often an encoder asks for room, which is left open for all but UTF-8
-        if case.encoding == "utf8" or "string" not in _kinds(case.of):
+        if {case.encoding, case.front} <= {"utf8", None} or "string" not in _kinds(case.of):
             ours, theirs = both("dump", values, their_many)
             assert ours == theirs, f"memory of {case.of}: {ours.hex()}, wanted {theirs.hex()} for {case.values}"
             if case.has_flat:
@@ -183,7 +248,7 @@ def compare(case: Case, engine: rt.Engine, their_engine: wasmtime.Engine) -> str
             except rt.Err as error:
                 first = Raised(error)
             assert accepts_outcome(case.values[0], first), f"first of {case.of}: {first!r}"
-    return case.of.kind
+    return f"{case.of.kind} through two" if case.front else case.of.kind
 
 
 def _kinds(of: Type) -> set[str]:
