@@ -45,12 +45,15 @@ __all__ = [
 
 
 def parse(source: str | os.PathLike[str], options: Options | None = None) -> Resolve:
-    """Parse and resolve a WIT document: a `str` is its text, a path-like the file or directory it is in.
+    """Parse and resolve a WIT document: from its text, or from the file or directory it is in.
 
-    A text must hold all it refers to, dependencies as `package … { }` blocks; a directory is read as `load` does.
+    A path-like is a path, and so is a `str` with neither a line break nor `;` nor `{`, without which there is no text. A
+    text must hold all it refers to, dependencies as `package … { }` blocks; a directory is read as `load` does.
     Raises `WitError`, whose text shows the place.
     """
-    return load_text(source, options=options) if isinstance(source, str) else load(source, options=options)
+    if isinstance(source, str) and (not source.strip() or not {"\n", ";", "{"}.isdisjoint(source)):
+        return load_text(source, options=options)
+    return load(source, options=options)
 
 
 def decode(data: bytes | bytearray | memoryview) -> Package:

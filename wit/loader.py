@@ -1,7 +1,8 @@
 """WIT from the file system (WIT.md, "Filesystem structure").
 
 A directory's `*.wit` files are one package; its `deps` folder holds dependencies, each a file or a folder of files,
-without `deps` of their own. Names of files and folders mean nothing.
+without `deps` of their own. Names of files and folders mean nothing. A dependency may also be a component binary that
+packages WIT (`*.wasm`): it is printed and read as text, so that all that follows knows one form only.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from wit import ast
+from wit.decode import decode_package
 from wit.errors import Source, WitError
 from wit.model import Resolve
 from wit.parser import parse_source
+from wit.printer import to_text
 from wit.resolve import Options, resolve
 
 __all__ = ["load", "load_text"]
 
-# What no dependency is, though it lies in `deps` or beside it.
 _MAX_FILE_SIZE = 64 << 20
 
 
@@ -55,7 +57,7 @@ def _dependencies(deps: Path) -> Iterable[list[ast.File]]:
             files = _folder(entry)
             if files:
                 yield files
-        elif entry.suffix == ".wit":
+        elif entry.suffix in (".wit", ".wasm"):
             yield [_file(entry)]
 
 
@@ -74,9 +76,15 @@ def _file(path: Path) -> ast.File:
     try:
         if path.stat().st_size > _MAX_FILE_SIZE:
             raise WitError(f"`{path}` is too large for a WIT file")
-        text = path.read_bytes().decode()
+        data = path.read_bytes()
+        if path.suffix == ".wasm":
+            text = to_text(decode_package(data).root, nested=False)
+        else:
+            text = data.decode()
     except OSError as error:
         raise WitError(f"cannot read `{path}`: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise WitError(f"`{path}` is not valid UTF-8 (at byte {error.start})") from None
+    except ValueError as error:  # a path with a NUL
+        raise WitError(f"cannot read {str(path)!r}: {error}") from None
     return parse_source(Source(str(path), text))

@@ -44,17 +44,18 @@ def ident(name: str) -> str:
     return f"%{name}" if name in _ESCAPED else name
 
 
-def to_text(item: Resolve | Package | Interface | World | TypeDef | Function) -> str:
+def to_text(item: Resolve | Package | Interface | World | TypeDef | Function, nested: bool = True) -> str:
     """The WIT text of an item.
 
     Of a `Resolve` and of a `Package` it is a whole document, with the other packages (for a `Package`: those it
-    refers to) nested behind the root, so that it can be parsed again. Of anything smaller it is that item's block.
+    refers to) nested behind the root, so that it can be parsed again; without them if `nested` is False. Of anything
+    smaller it is that item's block.
     """
     match item:
-        case Resolve():
-            lines = _document(item.root, (p for p in item.packages.values() if p is not item.root))
+        case Resolve(root=root, packages=packages):
+            lines = _document(root, (p for p in packages.values() if p is not root and nested))
         case Package():
-            lines = _document(item, (p for p in reachable_packages(item) if p is not item))
+            lines = _document(item, (p for p in reachable_packages(item) if p is not item and nested))
         case Interface():
             lines = _interface(item)
         case World():

@@ -34,6 +34,19 @@ def test_paths_and_texts(tmp_path: Path) -> None:
     assert wit.parse(tmp_path / "wit") == document
     assert wit.parse(tmp_path / "wit" / "a.wit") == document
     assert wit.load(str(tmp_path / "wit")) == document
+    assert wit.parse(str(tmp_path / "wit")) == document
+
+
+def test_binary_dependencies(tmp_path: Path) -> None:
+    dependency = "package dep:one@1.0.0; interface i { @since(version = 1.0.0) type t = u8; f: func(); }"
+    (tmp_path / "deps").mkdir()
+    (tmp_path / "deps" / "one.wasm").write_bytes(wit.encode(wit.parse(dependency)))
+    (tmp_path / "my.wit").write_text("package my:mine; interface j { use dep:one/i@1.0.0.{t}; }")
+    document = wit.load(tmp_path)
+    assert document.packages["dep:one@1.0.0"] == wit.parse(dependency).root
+    (tmp_path / "deps" / "one.wasm").write_bytes(b"no wasm")
+    with pytest.raises(wit.WitError, match="not a component binary"):
+        wit.load(tmp_path)
 
 
 def test_further_roots(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterable, Iterator
 import attrs
 
 from wit.bindgen.naming import allot, camel_names, class_suffix, param_names, shadowed_builtins, snake_names, sort_key
-from wit.bindgen.types import Annotator, Flow
+from wit.bindgen.types import Annotator, Flow, heavy_aliases
 from wit.model import (
     Case,
     Enum,
@@ -75,6 +75,7 @@ class _Module:
         self._items = [*_items(world, False), *_items(world, True)]
         self._exported = {item.interface for item in self._items if item.exported and item.interface is not None}
         self._definitions = list(_definitions(world))
+        self._heavy = heavy_aliases(self._definitions)
         self._names = self._allot_names()
         labels = [f.name for item in self._items for f in item.functions]
         labels += [_item_label(item)[0] for item in self._items if item.key is not None]
@@ -122,7 +123,7 @@ class _Module:
                 name = self._names[typedef, guest]
             return f"_{name}" if name in hidden else name
 
-        return Annotator(named, self._shadowed)
+        return Annotator(named, self._shadowed, self._heavy)
 
     # ---- text ----
 

@@ -10,24 +10,30 @@ can hide them.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from wit.model import (
     BorrowType,
+    Enum,
+    Flags,
     FutureType,
     ListType,
     MapType,
     OptionType,
     OwnType,
     Prim,
+    Record,
+    Resource,
     ResultType,
     StreamType,
     TupleType,
     Type,
     TypeDef,
+    Variant,
+    typedefs_of,
 )
 
-__all__ = ["Annotator", "Flow"]
+__all__ = ["MAX_SIZE", "Annotator", "Flow", "heavy_aliases"]
 
 _PRIMS = {
     Prim.BOOL: "bool",
@@ -37,6 +43,10 @@ _PRIMS = {
     Prim.STRING: "str",
     Prim.ERROR_CONTEXT: "str",
 }
+
+
+MAX_SIZE = 30
+"""How many named types an alias may come to that is written out."""
 
 
 class Flow(enum.Enum):
@@ -49,9 +59,12 @@ class Flow(enum.Enum):
 class Annotator:
     """Renders types. `named` says what the class of a record, variant, enum, flags type or resource is called."""
 
-    def __init__(self, named: Callable[[TypeDef, Flow], str], shadowed: frozenset[str]) -> None:
+    def __init__(
+        self, named: Callable[[TypeDef, Flow], str], shadowed: frozenset[str], heavy: frozenset[TypeDef]
+    ) -> None:
         self._named = named
         self._shadowed = shadowed
+        self._heavy = heavy
 
     def builtin(self, name: str) -> str:
         """A built-in type, qualified if a name of the world hides it."""
@@ -66,6 +79,8 @@ class Annotator:
 
     def of(self, type: Type, flow: Flow) -> str:
         """The annotation of a value."""
+        if isinstance(type, TypeDef) and type.definition in self._heavy:
+            return "_typing.Any"
         resolved = _resolved(type)
         assert resolved is not None
         gives = flow is Flow.GIVES
@@ -109,6 +124,19 @@ class Annotator:
         if gives:
             return f"_abc.Iterable[{inside}] | _abc.AsyncIterable[{inside}]"
         return f"_trio.abc.ReceiveChannel[{inside}]"
+
+
+def heavy_aliases(definitions: Iterable[TypeDef]) -> frozenset[TypeDef]:
+    """The aliases (dependencies first) that would be too long if written out, as `of` writes aliases.
+
+    Aliases may hold each other several times over, so that a short text can stand for an endless annotation.
+    """
+    sizes: dict[TypeDef, int] = {}
+    for definition in definitions:
+        if not isinstance(definition.kind, Record | Variant | Enum | Flags | Resource):
+            parts = typedefs_of(definition.kind)
+            sizes[definition] = 1 + sum(min(sizes.get(part.definition, 1), MAX_SIZE + 1) for part in parts)
+    return frozenset(definition for definition, size in sizes.items() if size > MAX_SIZE)
 
 
 def _resolved(type: Type | None) -> Type | None:
