@@ -11,6 +11,7 @@ half a body for a whole one.
 from __future__ import annotations
 
 import contextlib
+import http
 import logging
 from collections.abc import AsyncGenerator, Callable
 from typing import Any
@@ -49,6 +50,7 @@ _STATUS = {
     "connection-refused": 502,
 }
 """Statuses for errors that a guest answers with; 500 otherwise."""
+_REASONS = {status.value: status.phrase for status in http.HTTPStatus}
 
 
 async def serve(
@@ -111,7 +113,7 @@ class _Wire:
         headers = [("content-type", "text/plain; charset=utf-8"), ("content-length", str(len(text)))]
         if self.connection.their_state is h11.ERROR:
             headers.append(("connection", "close"))
-        await self.send(h11.Response(status_code=status, headers=headers))
+        await self.send(h11.Response(status_code=status, headers=headers, reason=_REASONS.get(status, "")))
         await self.send(h11.Data(data=text))
         await self.send(h11.EndOfMessage())
 
@@ -240,7 +242,8 @@ async def _send(wire: _Wire, response: OutgoingResponse) -> None:
     body = response.outgoing_body
     if body is None and content_length(response.fields) is None and response.status_code() not in (204, 304):
         headers.append((b"content-length", b"0"))
-    await wire.send(h11.Response(status_code=response.status_code(), headers=headers))
+    status = response.status_code()
+    await wire.send(h11.Response(status_code=status, headers=headers, reason=_REASONS.get(status, "")))
     if body is None:
         await wire.send(h11.EndOfMessage())
         return
