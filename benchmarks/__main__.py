@@ -58,11 +58,15 @@ def main() -> int:
         print(f"{'row':68s} {'ours':>11s} {'wasmtime-py':>11s} {'ratio':>9s} {'target':>10s}", flush=True)
     results: list[Result] = []
     skipped: dict[str, str] = {}
+    failed: dict[str, str] = {}
     for row in rows(options.only):
         try:
             result = row.measure()
         except (Missing, ImportError) as error:
             skipped[f"{row.topic}: {row.name}"] = str(error)
+            continue
+        except Exception as error:  # one row must not take the others with it
+            failed[f"{row.topic}: {row.name}"] = f"{type(error).__name__}: {error}"
             continue
         results.append(result)
         if table:
@@ -75,13 +79,15 @@ def main() -> int:
             print(_line(result))
         for name, reason in skipped.items():
             print(f"skipped {name}: {reason}")
+        for name, reason in failed.items():
+            print(f"FAILED {name}: {reason}")
         judged = sum(result.reached is not None for result in results)
         print(f"{judged - len(short)} of {judged} rows at or over their target")
     else:
         machine = {"machine": platform.machine(), "python": platform.python_version()}
-        json.dump({**machine, "rows": list(map(_record, results)), "skipped": skipped}, sys.stdout, indent=1)
+        json.dump({**machine, "rows": list(map(_record, results)), "skipped": skipped, "failed": failed}, sys.stdout, indent=1)
         print()
-    return int(options.must and bool(short))
+    return int(bool(failed) or (options.must and bool(short)))
 
 
 if __name__ == "__main__":
