@@ -68,6 +68,8 @@ class ComponentInstance:
         "root",
         "store",
         "threads",
+        "tree",
+        "turns",
         "uses_tasks",
     )
 
@@ -88,6 +90,10 @@ class ComponentInstance:
         self.members: list[ComponentInstance] = []
         self.first_trap: BaseException | None = None
         self.uses_tasks = False
+        self.tree: Any = None
+        """Of the root: what the scheduler knows about the tree (`tasks.scheduler.Tree`)."""
+        self.turns: Any = None
+        """Who waits to enter this instance (`tasks.thread.Turns`)."""
         self._resources: Mapping[ResourceId, ResourceType] = {}
         self.root.members.append(self)
 
@@ -263,7 +269,7 @@ class Runtime:
         if self.plan.uses_tasks and module.decoded.start is not None:
             from component_rt.canon.task import with_thread
 
-            return with_thread(self.store, instance, None, instantiate_core)(self.store.core, module, imports)
+            return with_thread(self.store, instance, instantiate_core)(self.store.core, module, imports)
         return instantiate_core(self.store.core, module, imports)
 
     def _extract(self, step: Extract) -> Any:

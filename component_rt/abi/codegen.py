@@ -23,6 +23,7 @@ import attrs
 
 from component_rt import types as t
 from component_rt.abi import layout as lay
+from component_rt.abi.adapter import AdapterCode
 from component_rt.abi.flat import MAX_FLAT_PARAMS, Flattened, flatten_functype
 from component_rt.abi.lift import POINTERS, ArgumentSlot, lift_flat, lift_memory, loader
 from component_rt.abi.lift import flat_case as lift_case
@@ -402,9 +403,10 @@ class Writer:
 class CodeCache:
     """Factories by what they are and by signature; one for each component, filled when functions are first called."""
 
-    __slots__ = ("_made",)
+    __slots__ = ("_made", "adapters")
 
     def __init__(self) -> None:
+        self.adapters = AdapterCode()
         self._made: dict[tuple[str, Signature], Callable[..., Any]] = {}
 
     def get(self, what: str, signature: Signature) -> Callable[..., Any]:

@@ -414,6 +414,16 @@ def _store_elements(unit: Unit, element: t.ValType, size: int) -> None:
         source.line(f"q += {size}")
 
 
+def list_elements_storer(unit: Unit, element: t.ValType) -> str:
+    """A helper `store(values, address, count)` for elements whose place is given: those of streams and futures."""
+
+    def make(name: str) -> None:
+        with unit.source.helper(f"def {name}(v, p, n):"):
+            _store_elements(unit, element, layout(element, unit.pointer).size)
+
+    return unit.memoised("storeelements", element, make)
+
+
 def fixed_storer(unit: Unit, of: t.ListType) -> str:
     """A helper `store(value, address)` for a list of fixed length."""
 

@@ -105,14 +105,9 @@ class LiftedFunc:
     def host_function(self, name: str, label: str) -> Callable[..., Any]:
         """The function as Python calls it: `name` is its Python name, `label` what errors call it."""
         store = self.instance.store
-        if self.type.is_async or self.options.is_async or store.is_async:
+        if self.instance.uses_tasks or store.is_async:
             return store.task_function(self, name, label)
         bind = self.cache.get("call", self.signature(len(self.instance.chain)))
         function = bind(self.context(False), HostCall(self, label))
         params = tuple([kebab_to_snake(param) for param, _ in self.type.params])
-        made = named(function, name, params, f"{label}: {self.type}")
-        if self.instance.uses_tasks:
-            from component_rt.canon.task import with_thread
-
-            made = with_thread(store, self.instance, self, made)
-        return made
+        return named(function, name, params, f"{label}: {self.type}")

@@ -113,7 +113,9 @@ def lower(
     """The core function for `callee` in `instance`."""
     store = instance.store
     signature = Signature(type=callee.type, context="lower", pointer=options.pointer, is_async=options.is_async)
-    if options.is_async or callee.type.is_async or (isinstance(callee, LiftedFunc) and callee.options.is_async):
+    if callee.type.is_async or (
+        isinstance(callee, LiftedFunc) and (store.is_async or instance.uses_tasks or callee.instance.uses_tasks)
+    ):
         return store.lower_async(instance, callee, options, core_type, cache)
     if isinstance(callee, HostFunc):
 
@@ -127,6 +129,10 @@ def lower(
         cx = _context(instance, options, callee.resource, True)
         return guest_call(instance, callee, cache.get("caller", signature)(cx))
 
+    from component_rt.canon.adapt import adapted, can_adapt
+
+    if can_adapt(instance, callee, options):
+        return adapted(instance, callee, options, core_type, make_call)
     return core_function(store, core_type, make_call, None)
 
 
@@ -183,8 +189,4 @@ def guest_call(
         lower_result(result, address, subtask)
         subtask.release()
 
-    if target.uses_tasks:
-        from component_rt.canon.task import with_thread
-
-        return with_thread(caller.store, target, callee, handler)  # type: ignore[no-any-return]
     return handler

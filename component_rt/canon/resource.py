@@ -26,6 +26,9 @@ def destructor(func: Func, wide: bool) -> Callable[[int], None]:
         if status:
             store.finish(site, status)
 
+    # For stores with tasks, where a destructor is called as one (`tasks.calls`).
+    dtor.func = func  # type: ignore[attr-defined]
+    dtor.wide = wide  # type: ignore[attr-defined]
     return dtor
 
 
