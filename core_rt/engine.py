@@ -7,7 +7,9 @@ import weakref
 from typing import TYPE_CHECKING, Any, Literal, final
 
 from core_rt import native
+from core_rt.binary.nested import core_modules
 from core_rt.compile import Compiler
+from core_rt.compile.ahead import Progress, open_cache
 from core_rt.config import Config
 from core_rt.values import kind_of
 
@@ -29,6 +31,7 @@ class Engine:
     def __init__(self, config: Config | None = None) -> None:
         self.config = config if config is not None else Config()
         self.compiler = Compiler(self.config)
+        self.cache = open_cache(self.config)
         self._trampolines: dict[tuple[str, int], Any] = {}
         self._signatures: dict[int, Any] = {}
         self._epoch = 0
@@ -80,8 +83,12 @@ class Engine:
         with self._lock:
             self._stores.add(store)
 
-    def precompile(self, data: bytes) -> None:
-        """Compile a module (or a component's modules) ahead of time."""
+    def precompile(self, data: bytes | bytearray | memoryview, progress: Progress | None = None) -> None:
+        """Optimise a module, or all core modules of a component, and leave the code in the cache for this and other processes.
+
+        `progress(done, total)` is called after each part. Raises `DecodeError`, `ValidationError`.
+        """
         from core_rt.module import Module
 
-        Module(self, data).compile_all()
+        for part in core_modules(data):
+            Module(self, part).compile_all(progress)

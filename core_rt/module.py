@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from core_rt.binary.decode import decode_module
+from core_rt.compile.ahead import Progress, compile_ahead, load_cached
 from core_rt.errors import WasmError
 from core_rt.native import Image, ffi
 from core_rt.types import ExternType
@@ -74,9 +75,12 @@ class Module:
         """Read and validate all function bodies now. Raises `DecodeError` or `ValidationError`."""
         validate_module_bodies(self.decoded)
 
-    def compile_all(self) -> None:
-        """Compile every function now, optimised if the engine's config says so."""
-        self.compiled.compile_all()
+    def compile_all(self, progress: Progress | None = None) -> None:
+        """Compile every function now: optimised (and kept in the code cache), or quickly with `Config(tiers="eager")`."""
+        if self.engine.config.tiers == "eager":
+            self.compiled.compile_eagerly()
+        else:
+            compile_ahead(self.compiled, self.engine.cache, progress)
 
     @property
     def compiled(self) -> CompiledModule:
@@ -87,7 +91,10 @@ class Module:
 
             with self._lock:
                 if self._compiled is None:
-                    self._compiled = CompiledModule(self.engine.compiler, self.decoded, self.layout)
+                    compiled = CompiledModule(self.engine.compiler, self.decoded, self.layout)
+                    if self.engine.config.tiers == "lazy":
+                        load_cached(compiled, self.engine.cache)
+                    self._compiled = compiled
                 compiled = self._compiled
         return compiled
 

@@ -21,6 +21,7 @@ from core_rt.compile.elf import ElfObject
 from core_rt.compile.image import CodeMap, load
 from core_rt.compile.lines import LineTable, line_table
 from core_rt.compile.roots import collects
+from core_rt.compile.stored import StoredUnit
 from core_rt.compile.unit import SYMBOL, Unit, makes_tail_calls
 from core_rt.native import CodeArena, Stubs
 from core_rt.validate.function import validate_body
@@ -120,31 +121,32 @@ class CompiledModule:
             if entry < self.count or makes_tail_calls(body):
                 unit.add_function(defined, body)
                 data = self.compiler.jit.compile(unit.text())
-                self._enter(data, unit, lambda: self._lines_again(defined, data))
+                self._enter(data, unit.wrappers, lambda: self._lines_again(defined, data))
                 self._quick += 1
             else:
                 unit.add_tail_entry(defined)
-                self._enter(self.compiler.jit.compile(unit.text()), unit)
+                self._enter(self.compiler.jit.compile(unit.text()), unit.wrappers)
             self._seconds += time.perf_counter() - started
 
-    def compile_all(self) -> None:
-        """Compile every function: optimised if the engine's config says so. Raises as `compile`."""
-        with self.compiler.lock:
-            if not self.count:
-                return
-            if self.compiler.config.tiers == "optimized":
-                self._optimise(range(self.count))
-            else:
-                for defined in range(self.count):
-                    self.compile(defined)
+    def compile_eagerly(self) -> None:
+        """Compile every function, without LLVM's passes. Raises as `compile`."""
+        for defined in range(self.count):
+            self.compile(defined)
 
-    def _optimise(self, functions: Iterable[int]) -> None:
+    def optimise(self, functions: Iterable[int]) -> StoredUnit:
         """Compile functions together, with LLVM's passes. Direct calls between them are calls by name."""
-        started = time.perf_counter()
-        unit = self.optimised_unit(functions)
-        self._enter(self.compiler.jit.compile(unit.text(), optimise=True), unit)
-        self._optimised += 1
-        self._seconds += time.perf_counter() - started
+        with self.compiler.lock:
+            started = time.perf_counter()
+            unit = self.optimised_unit(functions)
+            code = self.compiler.jit.compile(unit.text(), optimise=True)
+            self._seconds += time.perf_counter() - started
+            return StoredUnit(code, frozenset(unit.wrappers))
+
+    def enter_stored(self, unit: StoredUnit) -> None:
+        """Put optimised code into service."""
+        with self.compiler.lock:
+            self._enter(unit.code, unit.wrappers, lined=True)
+            self._optimised += 1
 
     def optimised_unit(self, functions: Iterable[int]) -> Unit:
         """The unit of functions that are to be optimised together."""
@@ -168,8 +170,15 @@ class CompiledModule:
             exposed.add(self.module.start - imports)
         return frozenset(exposed)
 
-    def _enter(self, data: bytes, unit: Unit, make_lines: Callable[[], LineTable] | None = None) -> None:
-        loaded = load(self._arena, data, make_lines, frozenset(unit.wrappers), lined=unit.lines)
+    def _enter(
+        self,
+        data: bytes,
+        wrappers: Iterable[str],
+        make_lines: Callable[[], LineTable] | None = None,
+        *,
+        lined: bool = False,
+    ) -> None:
+        loaded = load(self._arena, data, make_lines, frozenset(wrappers), lined=lined)
         self._map.add(loaded)
         self._code_bytes += loaded.size
         table, count = self._table, self.count

@@ -7,7 +7,10 @@ import threading
 
 import pytest
 
+import core_rt
+
 from core_rt.compile.cache import CodeCache, entry_key
+from tests.core.support import World, wasm
 
 KEY = entry_key(b"module", "config")
 
@@ -109,3 +112,63 @@ def test_many_writers(cache):
     assert not failures
     assert cache.get(KEY) == contents
     assert len(list(cache.folder.glob("??/*"))) == 1
+
+
+MODULE = """(module (import "host" "log" (func $log (param i32)))
+  (func $fib (export "fib") (param i32) (result i32)
+    (if (result i32) (i32.lt_u (local.get 0) (i32.const 2)) (then (local.get 0))
+      (else (i32.add (call $fib (i32.sub (local.get 0) (i32.const 1))) (call $fib (i32.sub (local.get 0) (i32.const 2)))))))
+  (func $bad unreachable) (func (export "bad") call $bad))"""
+
+
+def _run(config):
+    world = World(config)
+    world.host("log", lambda n: None, "i32")
+    exports = world.load(MODULE)
+    return world, exports
+
+
+@pytest.mark.parametrize("tiers", ["lazy", "optimized"])
+def test_a_second_engine_compiles_nothing(tmp_path, tiers):
+    folder = tmp_path / "code"
+    core_rt.Engine(core_rt.Config(cache=folder)).precompile(wasm(MODULE))
+    world, exports = _run(core_rt.Config(cache=folder, tiers=tiers))
+    assert exports["fib"](15) == 610
+    with pytest.raises(core_rt.Trap) as caught:
+        exports["bad"]()
+    assert wasm(MODULE)[caught.value.frames[0].offset] == 0
+    assert world.engine.cache.hits == 1
+    [instance] = world.store.instances
+    assert instance.module.compiled.statistics()["quick_functions"] == 0
+
+
+def test_code_of_another_config_is_not_used(tmp_path):
+    folder = tmp_path / "code"
+    core_rt.Engine(core_rt.Config(cache=folder)).precompile(wasm(MODULE))
+    world, exports = _run(core_rt.Config(cache=folder, consume_fuel=True))
+    world.store.fuel = 100_000
+    assert exports["fib"](10) == 55
+    assert world.store.fuel < 100_000
+    assert world.engine.cache.hits == 0
+
+
+def test_workers_compile_the_chunks_of_a_large_module(tmp_path, monkeypatch):
+    from core_rt.compile import ahead
+
+    monkeypatch.setattr(ahead, "_CHUNK_BYTES", 60)
+    monkeypatch.setattr(ahead, "_ONE_CHUNK", 100)
+    functions = "".join(
+        f'(func (export "f{i}") (param i32) (result i32) (i32.add (local.get 0) (call {max(0, i - 1)} (i32.const {i}))))'
+        if i
+        else '(func (export "f0") (param i32) (result i32) (i32.mul (local.get 0) (i32.const 3)))'
+        for i in range(40)
+    )
+    text = f"(module {functions})"
+    steps = []
+    folder = tmp_path / "code"
+    core_rt.Engine(core_rt.Config(cache=folder)).precompile(wasm(text), lambda *step: steps.append(step))
+    assert steps[-1][0] == steps[-1][1] > 3
+    world = World(core_rt.Config(cache=folder))
+    exports = world.load(text)
+    assert exports["f39"](1) == 1 + sum(range(2, 40)) + 3
+    assert world.engine.cache.hits == 1

@@ -1,0 +1,151 @@
+"""Compiling a whole module ahead: split into chunks, in worker processes, with the results in the code cache.
+
+Chunks, because LLVM's time grows faster than the size of a unit; processes, because llvmlite lets one thread of a process
+into LLVM at a time. A small module is one chunk and is compiled where we are: starting a process takes longer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+from core_rt.compile.cache import CodeCache, default_folder, entry_key
+from core_rt.compile.stored import StoredUnit, pack, unpack
+from core_rt.errors import EngineBug
+from core_rt.vm import structs
+
+if TYPE_CHECKING:
+    from core_rt.compile.module import CompiledModule
+    from core_rt.config import Config
+
+__all__ = ["chunks_of", "compile_ahead", "load_cached", "open_cache"]
+
+_CHUNK_BYTES = 48 << 10
+"""Bytes of wasm code per chunk."""
+_ONE_CHUNK = 96 << 10
+"""A module up to this size is one chunk: calls between all its functions can be inlined."""
+_WORKERS_FROM = 4
+"""Chunks from which worker processes pay."""
+
+Progress = Callable[[int, int], object]
+"""Called with (chunks done, chunks in all)."""
+
+
+def open_cache(config: Config) -> CodeCache | None:
+    """The cache that a config asks for."""
+    if config.cache is False:
+        return None
+    return CodeCache(default_folder() if config.cache is True else Path(config.cache))
+
+
+def chunks_of(bodies: Sequence[tuple[int, int]]) -> list[range]:
+    """Defined functions in chunks of neighbours."""
+    if sum(end - start for start, end in bodies) <= _ONE_CHUNK:
+        return [range(len(bodies))]
+    chunks = []
+    first = size = 0
+    for index, (start, end) in enumerate(bodies):
+        size += end - start
+        if size >= _CHUNK_BYTES:
+            chunks.append(range(first, index + 1))
+            first, size = index + 1, 0
+    if first < len(bodies):
+        chunks.append(range(first, len(bodies)))
+    return chunks
+
+
+def cache_key(module: CompiledModule) -> bytes:
+    """What the code depends on: the module, the config's part in it, LLVM, the processor, and our own sources."""
+    compiler = module.compiler
+    config = compiler.config
+    here = Path(__file__).parent
+    sources = [(p.name, s.st_size, s.st_mtime_ns) for p in sorted(here.glob("*.py")) for s in [p.stat()]]
+    return entry_key(
+        module.module.data if isinstance(module.module.data, bytes) else bytes(module.module.data),
+        repr((config.epoch_interruption, config.consume_fuel, config.opt_level, config.features)),
+        repr((compiler.jit.llvm_version, compiler.jit.processor, compiler.jit.machine)),
+        structs.golden(),
+        repr(sources),
+    )
+
+
+def load_cached(module: CompiledModule, cache: CodeCache | None) -> bool:
+    """Enter code from the cache into the module's table; False when there is none."""
+    if cache is None or not module.count:
+        return False
+    contents = cache.get(cache_key(module))
+    if contents is None:
+        return False
+    try:
+        units = list(unpack(contents))
+    except ValueError:
+        return False
+    for unit in units:
+        module.enter_stored(unit)
+    return True
+
+
+def compile_ahead(module: CompiledModule, cache: CodeCache | None, progress: Progress | None = None) -> None:
+    """Optimise the whole module, from the cache if it is there, and leave it in the cache. Raises `ValidationError`."""
+    if load_cached(module, cache) or not module.count:
+        return
+    chunks = chunks_of(module.module.bodies)
+    workers = min(len(chunks), os.cpu_count() or 1)
+    units: list[StoredUnit] = []
+    if len(chunks) < _WORKERS_FROM or workers < 2:
+        for done, chunk in enumerate(chunks):
+            units.append(module.optimise(chunk))
+            if progress is not None:
+                progress(done + 1, len(chunks))
+    else:
+        units = _in_workers(module, chunks, workers, progress)
+    for unit in units:
+        module.enter_stored(unit)
+    if cache is not None:
+        cache.put(cache_key(module), pack(units))
+
+
+def _in_workers(
+    module: CompiledModule, chunks: Sequence[range], workers: int, progress: Progress | None
+) -> list[StoredUnit]:
+    config = {f.name: getattr(module.compiler.config, f.name) for f in attrs.fields(type(module.compiler.config))}
+    config["cache"] = False
+    data = bytes(module.module.data)
+    processes = []
+    for worker in range(workers):
+        mine = [[c.start, c.stop] for c in chunks[worker::workers]]
+        head = json.dumps({"config": config, "chunks": mine, "length": len(data)}).encode() + b"\n"
+        process = subprocess.Popen(
+            [sys.executable, "-m", "core_rt.compile.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)])},
+        )
+        assert process.stdin is not None
+        process.stdin.write(head + data)
+        process.stdin.close()
+        processes.append((process, len(mine)))
+    found: list[StoredUnit] = []
+    done = 0
+    try:
+        for process, count in processes:
+            assert process.stdout is not None
+            contents = process.stdout.read()
+            if process.wait() != 0:
+                raise EngineBug(f"a compile worker failed with exit code {process.returncode}")
+            found += unpack(contents)
+            done += count
+            if progress is not None:
+                progress(done, len(chunks))
+    finally:
+        for process, _ in processes:
+            process.kill()
+            process.wait()
+    return found
