@@ -91,8 +91,7 @@ class Component:
         with self._lock:
             made = self._modules.get(id(definition))
             if made is None:
-                part = memoryview(self.validated.data)[definition.start : definition.end]
-                made = self._modules[id(definition)] = Module(self.engine, part)
+                made = self._modules[id(definition)] = Module.from_decoded(self.engine, definition.module)
         return made
 
     def __repr__(self) -> str:

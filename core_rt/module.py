@@ -41,15 +41,25 @@ class Module:
             raise TypeError(f"a module is made from bytes, not {type(data).__name__}; see Module.from_file")
         if isinstance(data, bytearray):
             data = bytes(data)
+        self._begin(engine, decode_module(data, engine.config.features))
+
+    def _begin(self, engine: Engine, decoded: DecodedModule) -> None:
         self.engine = engine
-        self.decoded: DecodedModule = decode_module(data, engine.config.features)
-        self.layout = ModuleLayout.of(self.decoded)
+        self.decoded: DecodedModule = decoded
+        self.layout = ModuleLayout.of(decoded)
         self._lock = threading.Lock()
         self._compiled: CompiledModule | None = None
         self._images: dict[int, Image] | None = None
         self._type_ids: Any = None
         if engine.config.tiers != "lazy":
             self.compile_all()
+
+    @classmethod
+    def from_decoded(cls, engine: Engine, decoded: DecodedModule) -> Module:
+        """A module that somebody has decoded already, with the features of the engine's config."""
+        self = object.__new__(cls)
+        self._begin(engine, decoded)
+        return self
 
     @classmethod
     def from_file(cls, engine: Engine, path: str | os.PathLike[str]) -> Module:
