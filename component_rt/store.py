@@ -28,15 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["Store"]
 
 
-class NoAsyncValues:
-    """Streams, futures and error contexts where nobody implements them."""
-
-    def lift(self, cx: Any, of: Any) -> Any:
-        raise WasmError(f"values of type {of} are not available in this store")
-
-    lower = lift
-
-
 class Store:
     """Holds component instances; a context manager, `close()` frees everything at once.
 
@@ -56,9 +47,12 @@ class Store:
         """Guest resources whose Python objects were collected without being closed."""
         self.roots: list[ComponentInstance] = []
         self.host_types: dict[Any, ResourceType] = {}
-        self.async_values: Any = NoAsyncValues()
-        self.current_thread: Any = None
-        """The specification's `current_thread()`; kept only for components whose plan `uses_tasks`."""
+        self._scheduler: Any = None
+        self._async_values: Any = None
+        self.callees: dict[Any, Any] = {}
+        """Lifted functions bound for calls as tasks (`tasks.calls.Callee`)."""
+        self.returned_types: dict[int, Any] = {}
+        """Function types made for `task.return`, by the id of the function type that they belong to."""
 
     # ------------------------------------------------------------------------------------------------ life
 
@@ -156,26 +150,37 @@ class Store:
 
     # ------------------------------------------------------------------------------------------------ asynchronous functions
 
+    @property
+    def scheduler(self) -> Any:
+        """What runs tasks (`tasks.scheduler.Scheduler`), made when something first has tasks."""
+        if self._scheduler is None:
+            from component_rt.tasks.scheduler import Scheduler
+
+            self._scheduler = Scheduler(self.core)
+        return self._scheduler
+
+    @property
+    def async_values(self) -> Any:
+        """What lifts and lowers streams, futures and error contexts."""
+        if self._async_values is None:
+            from component_rt.tasks.values import AsyncValues
+
+            self._async_values = AsyncValues(self)
+        return self._async_values
+
     def task_function(self, lifted: LiftedFunc, name: str, label: str) -> Callable[..., Any]:
-        """The Python function for an export that runs as an asynchronous task."""
+        """The Python function for an export that runs as a task."""
+        from component_rt.tasks.blocking import task_function
 
-        def unavailable(*args: Any, **kwargs: Any) -> Any:
-            raise WasmError(f"`{label}` is an asynchronous function, which this store cannot run")
-
-        return unavailable
+        return task_function(self, lifted, name, label)
 
     def lower_async(
         self, instance: ComponentInstance, callee: Any, options: RuntimeOptions, core_type: Any, cache: CodeCache
     ) -> Func:
-        """The core function for an import that is lowered or lifted asynchronously."""
-        from component_rt.canon.lower import core_function
+        """The core function for an import where caller or callee may run as tasks."""
+        from component_rt.tasks.calls import lower_task
 
-        def unavailable() -> None:
-            if not instance.flags[1]:
-                instance.cannot_leave()
-            raise WasmError("asynchronous calls are not available in this store")
-
-        return core_function(self, core_type, lambda: unavailable, None)
+        return lower_task(self, instance, callee, options, core_type, cache)
 
     # ------------------------------------------------------------------------------------------------ host calls
 

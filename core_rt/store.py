@@ -86,6 +86,7 @@ class Store:
         "modules",
         "native",
         "on_interrupt",
+        "park_depth",
         "refs",
         "table_elements",
         "tables",
@@ -123,6 +124,8 @@ class Store:
         self._fibers = native.FiberStacks(self.native, engine.config.max_wasm_stack)
         self._epoch_deadline: int | None = None
         self.on_interrupt: Callable[[], object] | None = None
+        """Called when a guest has run into a tick of the epoch; it may answer `PARK` where `can_park`."""
+        self.park_depth = 0
         self.refs = References(self)
         engine.register(self)
 
@@ -267,7 +270,10 @@ class Store:
                 elif status == _COMPILE:
                     self._compile(ffi.cast("VMFiber *", context.running))
                 elif status == _INTERRUPT:
-                    self._interrupted()
+                    if self._interrupted() is PARK:
+                        fiber = ffi.cast("VMFiber *", context.running)
+                        native.park(fiber)
+                        return fiber
                 elif status == _NO_FIBER:
                     if context.depth > self.limits.nested_calls:
                         raise Trap(TrapCode.STACK_OVERFLOW)
@@ -285,6 +291,46 @@ class Store:
                 raise Trap(TrapCode.STACK_OVERFLOW) from error
             raise
         return None
+
+    @property
+    def can_park(self) -> bool:
+        """Whether the guest that has just left was entered by `start` or `resume`, whose callers expect parked fibers."""
+        return bool(self.context.depth == self.park_depth)
+
+    def start(self, site: Any) -> Any:
+        """Call a guest that may be parked: its fiber then, else None with the results in the values buffer."""
+        outer = self.park_depth
+        self.park_depth = self.context.depth + 1
+        try:
+            status = native.call(site)
+            return self.finish(site, status) if status else None
+        except BaseException as error:
+            self.unwind(error)
+            raise
+        finally:
+            self.park_depth = outer
+
+    def resume(self, fiber: Any) -> Any:
+        """Continue a parked fiber; what its host function answers is in the values buffer. Returns as `start` does."""
+        outer = self.park_depth
+        self.park_depth = self.context.depth + 1
+        try:
+            status = native.resume(fiber)
+            return self.finish(None, status) if status else None
+        except BaseException as error:
+            self.unwind(error)
+            raise
+        finally:
+            self.park_depth = outer
+
+    def discard(self, fiber: Any, error: BaseException | None) -> None:
+        """Drop a parked fiber, because `error` (which gets its frames as notes) passes through or nobody needs it."""
+        if self.closed:
+            return
+        frames = None if error is None else Backtrace.of_fiber(self, fiber)
+        native.abandon(fiber)
+        if frames is not None:
+            frames.annotate(error)
 
     def unwind(self, error: BaseException) -> None:
         """For callers of `vm_call`: an exception passes, perhaps one that came between the C call and the next statement.
@@ -327,13 +373,15 @@ class Store:
         instance = self.instance_of(fiber.vmctx)
         instance.compile(fiber.function)
 
-    def _interrupted(self) -> None:
+    def _interrupted(self) -> object:
         """The guest saw the interrupt word. Python has looked for signals on the way here."""
+        pcs = native.backtrace(ffi.cast("VMFiber *", self.context.running))
+        for module in self.modules:
+            module.compiled.heat(pcs)
         deadline = self._epoch_deadline
         if deadline is not None and self.engine.epoch >= deadline:
             raise Trap(TrapCode.INTERRUPT, None, Backtrace.of_fiber(self, ffi.cast("VMFiber *", self.context.running)))
-        if self.on_interrupt is not None:
-            self.on_interrupt()
+        return None if self.on_interrupt is None else self.on_interrupt()
 
     def out_of_fuel(self) -> BaseException:
         """The error for a guest that used up its fuel."""

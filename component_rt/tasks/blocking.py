@@ -1,0 +1,50 @@
+"""Tasks in a synchronous store: a call runs the scheduler until its result is there, or nothing can ever bring it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from component_rt.tasks.arguments import bind_arguments
+from component_rt.tasks.calls import Callee, HostCall
+from core_rt.errors import Trap, TrapCode
+
+if TYPE_CHECKING:
+    from component_rt.canon.lift import LiftedFunc
+    from component_rt.store import Store
+
+__all__ = ["run_until", "task_function"]
+
+
+def deadlock() -> Trap:
+    return Trap(TrapCode.DEADLOCK, "deadlock detected: event loop cannot make further progress")
+
+
+def run_until(store: Store, done: Callable[[], bool]) -> bool:
+    """Run tasks until `done()`. False: nothing is left that could run."""
+    tick = store.scheduler.tick
+    while not done():
+        if not tick():
+            return False
+    return True
+
+
+def task_function(store: Store, lifted: LiftedFunc, name: str, label: str) -> Callable[..., Any]:
+    """The Python function for an export that runs as a task. It blocks; what can never finish is a `Trap`."""
+    scheduler = store.scheduler
+    bind = bind_arguments(lifted, name)
+
+    def function(*args: Any, **kwargs: Any) -> Any:
+        if kwargs or len(args) != bind.count:
+            args = bind(*args, **kwargs)
+        store.core.check()
+        call = HostCall(store, Callee.of(store, lifted, False), label, args)
+        scheduler.run(call.tree, call.steps())
+        if not call.done and not run_until(store, lambda: call.done):
+            error = deadlock()
+            scheduler.kill(call.tree, error)
+        return call.outcome()
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"{label}: {lifted.type}"
+    return function

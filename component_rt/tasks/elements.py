@@ -1,0 +1,121 @@
+"""Elements of streams and futures in a guest's memory: loaded and stored by code generated once for each type and kind of context."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from component_rt import types as t
+from component_rt.abi import layout as lay
+from component_rt.abi.context import NO_MEMORY, LiftLowerContext
+from component_rt.abi.lift import list_loader
+from component_rt.abi.lower import list_elements_storer
+from component_rt.abi.unit import Unit
+from component_rt.handles import CallScope
+from component_rt.tasks.streams import none_or_number
+
+if TYPE_CHECKING:
+    from component_rt.instance import ComponentInstance, RuntimeOptions
+
+__all__ = ["Elements"]
+
+_factories: dict[tuple[int, int], tuple[t.ValType, Callable[..., Any]]] = {}
+
+
+class _NoScope(CallScope):
+    """Handles that travel through streams belong to no call: nothing is lent, nothing is given back."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.moved = _Nowhere()
+
+
+class _Nowhere(list[Any]):
+    __slots__ = ()
+
+    def append(self, item: object) -> None:
+        pass
+
+
+def _factory(of: t.ValType, pointer: int) -> Callable[..., Any]:
+    """`bind(cx)` → `(load(mem, address, count), store(values, address, count))`."""
+    found = _factories.get((id(of), pointer))
+    if found is None:
+        unit = Unit(pointer)
+        unit.source.constants["NoScope"] = _NoScope
+        unit.bind("scope", "NoScope()")
+        load = list_loader(unit, t.ListType(of))
+        store = list_elements_storer(unit, of)
+        found = _factories[id(of), pointer] = (of, unit.factory("", f"{load}, {store}"))
+    return found[1]
+
+
+class Elements:
+    """How one definition (`stream.read` and its like) reads and writes elements of type `of`.
+
+    `plain`: the bytes of an element mean the same to every guest and to nobody anything else: numbers.
+    """
+
+    __slots__ = ("_context", "_guest", "_host", "align", "byte", "memory", "of", "plain", "size")
+
+    def __init__(
+        self, inst: ComponentInstance, of: t.ValType | None, options: RuntimeOptions, resource: Callable[[Any], Any]
+    ) -> None:
+        self.of = of
+        self.size, self.align = (0, 1) if of is None else lay.layout(of, options.pointer)
+        self.plain = none_or_number(of)
+        self.byte = of is not None and of.kind == "u8"
+        self.memory: Any = NO_MEMORY if options.memory is None else options.memory
+        self._context = LiftLowerContext(
+            instance=inst,
+            resource=resource,
+            memory=self.memory,
+            realloc_func=options.realloc,
+            encoding=options.encoding,
+            pointer=options.pointer,
+        )
+        self._host: Any = None
+        self._guest: Any = None
+
+    def _codec(self, between_guests: bool) -> Any:
+        made = self._guest if between_guests else self._host
+        if made is None:
+            context = self._context
+            cx = LiftLowerContext(
+                instance=context.instance,
+                resource=context.resource,
+                memory=context.memory,
+                realloc_func=context.realloc_func,
+                encoding=context.encoding,
+                pointer=context.pointer,
+                between_guests=between_guests,
+            )
+            made = _factory(self.of, context.pointer)(cx)  # type: ignore[arg-type]
+            if between_guests:
+                self._guest = made
+            else:
+                self._host = made
+        return made
+
+    def load(self, address: int, n: int) -> Any:
+        """`n` elements as Python values; of `u8` as bytes, of no type as a list of None."""
+        if self.of is None:
+            return [None] * n
+        if self.byte:
+            return bytes(self.memory.data[address : address + n])
+        return self._codec(False)[0](self.memory.data, address, n)
+
+    def load_for_guest(self, address: int, n: int) -> Any:
+        """`n` elements as another guest's context takes them."""
+        return self._codec(True)[0](self.memory.data, address, n)
+
+    def store(self, values: Any, address: int, n: int, between_guests: bool = False) -> None:
+        """Put `n` elements at `address`. Raises `Mismatch` for Python values of another type."""
+        if self.of is None:
+            return
+        if self.byte:
+            self.memory.data[address : address + n] = values
+            return
+        self._codec(between_guests)[1](values, address, n)

@@ -1,0 +1,392 @@
+"""Runs threads: plain synchronous code that neither waits nor polls (Concurrency.md; CanonicalABI.md "Embedding API").
+
+Theory of operation. `tick` takes one woken thread and runs it until control comes back. Running is a loop over an explicit chain of
+threads, never recursion: a guest that calls another guest yields the other's thread, and when that one blocks or ends, the
+one that resumed it (`Thread.resumer`) goes on. So the whole of what is going on in a store is data at any time, and can be
+put aside as it is (`ASIDE`): when a guest has computed for a whole epoch tick, or when a synchronous guest has called a host
+function that must be awaited.
+
+What a thread's generators may yield:
+
+| yielded | means |
+|---|---|
+| `Enter(site)` | call a core function on a fiber of the thread's own; arguments are in the values buffer, and then results |
+| a `Thread` that was marked `resumed()` | run it; go on when it blocks or ends |
+| `BLOCK`, `Switch(thread)` | control goes back to the resumer, or to `thread` |
+| `ASIDE` | the whole chain stops; nothing else enters this tree of instances before it has gone on |
+
+A built-in that cannot answer at once starts as a generator (`begin`); if it yields, the guest's fiber is parked and the yielded
+thing is done when the stack of Python is empty again.
+
+Rules:
+- Between ticks `may_enter` is on for all instances of a tree, unless the tree has something aside. Threads of such a tree that
+  are woken wait in `Tree.deferred`.
+- An exception out of a thread goes through every frame of the chain, poisons the trees that these belong to, and ends the calls
+  of the host into them (`fail`). Other trees do not notice.
+- The order is that in which threads were woken, so the same events give the same run; `choose` may pick another (tests).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from component_rt.handles import trap
+from component_rt.tasks.states import THREAD, ThreadState, advance
+from component_rt.tasks.thread import BLOCK, Switch, Turns, Thread
+from core_rt.errors import EngineBug, StoreError
+from core_rt.store import PARK
+
+if TYPE_CHECKING:
+    from component_rt.instance import ComponentInstance
+
+__all__ = ["ASIDE", "Enter", "Scheduler", "Tree"]
+
+
+class _Aside:
+    def __repr__(self) -> str:
+        return "ASIDE"
+
+
+class _Exit:
+    def __repr__(self) -> str:
+        return "EXIT"
+
+
+ASIDE: Final = _Aside()
+_EXIT: Final = _Exit()
+
+
+class Enter:
+    """What a thread yields to call a core function."""
+
+    __slots__ = ("site",)
+
+    def __init__(self, site: Any) -> None:
+        self.site = site
+
+
+class Core(Protocol):
+    """What the scheduler wants of a core store."""
+
+    def start(self, site: Any) -> Any: ...
+    def resume(self, fiber: Any) -> Any: ...
+    def discard(self, fiber: Any, error: BaseException | None) -> None: ...
+    @property
+    def can_park(self) -> bool: ...
+
+
+class Tree:
+    """What the scheduler knows about one tree of instances (everything that one call of `instantiate` made)."""
+
+    __slots__ = ("aside", "aside_entered", "calls", "deferred", "preempted", "root", "running", "threads")
+
+    def __init__(self, root: ComponentInstance | None) -> None:
+        self.root = root
+        self.threads: dict[Thread, None] = {}
+        self.calls: dict[Any, None] = {}
+        """Calls of the host that are not over: anything with `fail(error)`."""
+        self.aside: Thread | None = None
+        """The innermost thread of a chain that was put aside."""
+        self.aside_entered: tuple[Any, ...] = ()
+        self.preempted = False
+        """Whether what is aside is a guest that has been computing."""
+        self.running = False
+        """Whether the chain that is aside is being run by a worker thread just now."""
+        self.deferred: list[Thread] = []
+
+    @staticmethod
+    def of(inst: ComponentInstance) -> Tree:
+        root = inst.root
+        tree = root.tree
+        if tree is None:
+            tree = root.tree = Tree(root)
+        return tree  # type: ignore[no-any-return]
+
+
+class Scheduler:
+    """See the module. `core` runs fibers; `notify` is called when there is something to do again."""
+
+    __slots__ = ("_blamed", "_crossed", "choose", "core", "current", "nested", "notify", "ready")
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self.ready: deque[Thread] = deque()
+        self.current: Thread | None = None
+        """The specification's `current_thread()`."""
+        self.choose: Callable[[int], int] | None = None
+        """Which of n ready threads is next; None: the first."""
+        self.notify: Callable[[], None] = lambda: None
+        self._blamed: set[Any] = set()
+        """Calls of the host that the error that is just going through guests belongs to."""
+        self._crossed: dict[Tree, None] = {}
+        """Trees that a chain of another tree is in, and that have threads deferred for that."""
+        self.nested = 0
+        """How many chains are being run inside Python frames that cannot be put aside."""
+
+    # ------------------------------------------------------------------------------------------------ turns
+
+    def tick(self) -> bool:
+        """Run one thread that can run. False: there is none."""
+        ready = self.ready
+        while ready:
+            if self.choose is not None and len(ready) > 1:
+                ready.rotate(-self.choose(len(ready)))
+            thread = ready.popleft()
+            thread.queued = False
+            if thread.state is not ThreadState.WAITING:
+                continue
+            tree = thread.tree
+            if tree.aside is not None:
+                tree.deferred.append(thread)
+                continue
+            if not thread.ready():
+                _wait_for_turn(thread)
+                continue
+            self.enter(tree, thread)
+            return True
+        return False
+
+    def enter(self, tree: Tree, thread: Thread) -> None:
+        """Run a thread that the host resumes."""
+        chain = () if thread.task is None else thread.task.inst.chain
+        for member in chain:
+            if not member.flags[0]:
+                tree.deferred.append(thread)
+                self._crossed[tree] = None
+                return
+        for member in chain:
+            member.flags[0] = 0
+        self._go(tree, thread.resumed(), chain)
+
+    def run(self, tree: Tree, body: Generator[Any, Any, Any]) -> Thread:
+        """Run work of the host that resumes threads, such as a call. Exceptions of guests end up with the calls of the trees."""
+        thread = Thread(self, tree, None, body)
+        self._go(tree, thread.resumed(), ())
+        return thread
+
+    def post(self, tree: Tree, body: Generator[Any, Any, Any]) -> Thread:
+        """Have work of the host done when the tree is free."""
+        thread = Thread(self, tree, None, body)
+        thread.resume_later()
+        return thread
+
+    def continue_aside(self, tree: Tree) -> None:
+        """Go on with what is aside."""
+        thread, entered = tree.aside, tree.aside_entered
+        assert thread is not None
+        tree.aside = None
+        tree.aside_entered = ()
+        tree.preempted = False
+        self._go(tree, thread, entered)
+
+    def _go(self, tree: Tree, thread: Thread, entered: tuple[Any, ...]) -> None:
+        try:
+            aside = self._chain(thread)
+        except BaseException as error:
+            someone_knows = bool(self._blamed)
+            self._blamed.clear()
+            if tree.root is not None and tree.root.first_trap is None:
+                self.kill(tree, error)
+            self._undefer(tree)
+            if not isinstance(error, Exception) and not someone_knows:
+                raise
+            return
+        if aside is not None:
+            tree.aside, tree.aside_entered = aside, entered
+            aside.aside_of = tree
+            return
+        for member in entered:
+            member.flags[0] = 1
+        self._undefer(tree)
+
+    def _undefer(self, tree: Tree) -> None:
+        """The tree is free: whoever waited for that may look again."""
+        for free in (tree, *self._crossed):
+            if free.deferred:
+                later, free.deferred = free.deferred, []
+                for thread in later:
+                    thread.wake()
+        self._crossed.clear()
+
+    # ------------------------------------------------------------------------------------------------ chains
+
+    def _chain(self, thread: Thread) -> Thread | None:
+        """Run `thread` and whomever it resumes. None: it is over; a thread: it was put aside there."""
+        outer = self.current
+        value = thread.take_value()
+        try:
+            while True:
+                self.current = thread
+                op = self._step(thread, value)
+                if op is BLOCK:
+                    back, thread.resumer = thread.resumer, None
+                elif op is _EXIT:
+                    back, thread.resumer = thread.resumer, None
+                    thread.state = advance(THREAD, thread.state, "exit")
+                    thread.tree.threads.pop(thread, None)
+                elif op is ASIDE:
+                    return thread
+                elif type(op) is Switch:
+                    op.thread.resumer, thread.resumer = thread.resumer, None
+                    thread = op.thread
+                    value = thread.take_value()
+                    continue
+                else:
+                    op.resumer = thread
+                    thread = op
+                    value = thread.take_value()
+                    continue
+                if back is None:
+                    return None
+                thread, value = back, None
+        except BaseException as error:
+            self._unwind(thread, error)
+            raise
+        finally:
+            self.current = outer
+
+    def _step(self, thread: Thread, value: bool | None) -> Any:
+        """Run one thread until it yields something that concerns others."""
+        core = self.core
+        while True:
+            builtin = thread.builtin
+            if builtin is not None:
+                try:
+                    return builtin.send(value)
+                except StopIteration:
+                    thread.builtin = None
+            fiber = thread.fiber
+            if fiber is not None:
+                thread.fiber = None
+                settle, thread.op = thread.op, None
+                thread.fiber = core.resume(fiber) if settle is None else settle()
+                if thread.fiber is not None:
+                    op, thread.op = thread.op, None
+                    return op
+                value = None
+            try:
+                op = thread.body.send(value)
+            except StopIteration:
+                return _EXIT
+            if type(op) is not Enter:
+                return op
+            thread.fiber = core.start(op.site)
+            if thread.fiber is not None:
+                op, thread.op = thread.op, None
+                return op
+            value = None
+
+    def begin(self, steps: Generator[Any, Any, Any]) -> object:
+        """For handlers of built-ins that may have to wait: do as much as can be done; PARK if that is not all."""
+        try:
+            op = steps.send(None)
+        except StopIteration:
+            return None
+        thread = self.current
+        if thread is not None and self.core.can_park:
+            thread.builtin = steps
+            thread.op = op
+            return PARK
+        self._drive(steps, op)
+        return None
+
+    def interrupted(self) -> object:
+        """A guest has been computing for a whole tick: put the chain aside if that can be done."""
+        thread = self.current
+        if thread is None or self.nested or not self.core.can_park:
+            return None
+        thread.op = ASIDE
+        thread.tree.preempted = True
+        return PARK
+
+    def _drive(self, steps: Generator[Any, Any, Any], op: Any) -> None:
+        """Do what `steps` wants inside Python frames that cannot be left: start functions and destructors run like that."""
+        self.nested += 1
+        try:
+            while True:
+                if op is BLOCK or type(op) is Switch:
+                    raise trap("cannot block a synchronous task before returning")
+                if op is ASIDE:
+                    raise StoreError("a host function cannot be awaited while a core module's start function is being run")
+                if self._chain(op) is not None:
+                    raise EngineBug("a nested chain was put aside")
+                try:
+                    op = steps.send(None)
+                except StopIteration:
+                    return
+        finally:
+            self.nested -= 1
+
+    # ------------------------------------------------------------------------------------------------ failure
+
+    def _unwind(self, thread: Thread | None, error: BaseException) -> None:
+        """`error` goes through the chain that ends in `thread`."""
+        chain = []
+        while thread is not None:
+            back, thread.resumer = thread.resumer, None
+            chain.append(thread)
+            self._drop(thread, error)
+            thread = back
+        self._blamed = {_call_of(thread) for thread in chain if thread.task is not None} - {None}
+        for thread in chain:
+            tree = thread.tree
+            if thread.task is not None and tree.root is not None and tree.root.first_trap is None:
+                self.kill(tree, error)
+
+    def _drop(self, thread: Thread, error: BaseException | None) -> None:
+        """Forget a thread with what is on its stack."""
+        thread.state = ThreadState.DONE
+        thread.tree.threads.pop(thread, None)
+        fiber, thread.fiber = thread.fiber, None
+        if fiber is not None:
+            self.core.discard(fiber, error)
+        builtin, thread.builtin = thread.builtin, None
+        for steps in (builtin, thread.body):
+            if steps is not None and not steps.gi_running:
+                try:
+                    steps.close()
+                except Exception as problem:  # whatever the cleanup says, the first error counts
+                    if error is not None:
+                        error.add_note(f"while leaving: {problem!r}")
+
+    def kill(self, tree: Tree, error: BaseException) -> None:
+        """Poison a tree and end all that goes on in it."""
+        root = tree.root
+        if root is not None:
+            root.poison(error)
+        aside, tree.aside = tree.aside, None
+        while aside is not None:  # the chain may have come from another tree
+            back, aside.resumer = aside.resumer, None
+            self._drop(aside, error)
+            if aside.task is not None and aside.tree is not tree:
+                self.kill(aside.tree, error)
+            aside = back
+        running = self._running()
+        for thread in list(tree.threads):
+            if thread not in running:
+                self._drop(thread, None)
+        tree.deferred.clear()
+        calls, tree.calls = list(tree.calls), {}
+        for call in calls:
+            call.fail(error, call in self._blamed or len(calls) == 1)
+
+    def _running(self) -> set[Thread]:
+        found, thread = set(), self.current
+        while thread is not None:
+            found.add(thread)
+            thread = thread.resumer
+        return found
+
+
+def _call_of(thread: Thread) -> Any:
+    """The call of the host that a thread works for."""
+    call = thread.task.call
+    return None if call is None else call.call
+
+
+def _wait_for_turn(thread: Thread) -> None:
+    """A woken thread cannot run yet. If the exclusive thread is in its way, it is woken when that is free."""
+    if thread.gated and thread.ready_func is not None and thread.ready_func():
+        Turns.of(thread.task.inst).exclusive.append(thread)
