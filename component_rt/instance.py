@@ -26,11 +26,14 @@ from component_rt.plan import (
     MakeResource,
     Options,
     Plan,
+    Remember,
     StartFunction,
     Step,
 )
 from component_rt.vmcontext import MAY_ENTER, MAY_LEAVE, ComponentContext, ComponentLayout
+from core_rt import native
 from core_rt.errors import InstancePoisoned, StoreError, Trap, TrapCode
+from core_rt.func import Func
 from core_rt.instance import instantiate as instantiate_core
 from core_rt.native import thread_token
 
@@ -39,7 +42,6 @@ if TYPE_CHECKING:
     from component_rt.component import Component
     from component_rt.store import Store
     from component_rt.types import ResourceId
-    from core_rt.func import Func
 
 __all__ = ["ComponentInstance", "RuntimeOptions", "instantiate_plan"]
 
@@ -276,6 +278,12 @@ class Runtime:
         item = self.slots[step.instance].exports[step.name]
         return item
 
+    def _remember(self, step: Remember) -> Any:
+        item = self.slots[step.slot]
+        pointer = item.address if isinstance(item, Func) else native.address(item.definition)
+        self.context.set(step.region, step.index, pointer)
+        return item
+
     def _resource(self, step: MakeResource) -> ResourceType:
         instance = self.instances[step.instance]
         rt = ResourceType(instance, step.name)
@@ -295,16 +303,20 @@ class Runtime:
         from component_rt.canon.lower import lower
 
         options = RuntimeOptions(step.options, self.slots)
-        return lower(self.instances[step.instance], self.slots[step.func], options, step.core_type, self.cache)
+        made = lower(self.instances[step.instance], self.slots[step.func], options, step.core_type, self.cache)
+        ref = native.ffi.cast("VMFuncRef *", made.address)
+        self.context.set("lowerings", step.index, native.address(ref.native_call), native.address(ref.vmctx))
+        return made
 
     def _builtin(self, step: Builtin) -> Any:
         from component_rt.canon import task  # noqa: F401  (adds built-ins)
         from component_rt.canon.builtins import make_builtin
 
         table = None if step.table is None else self.slots[step.table]
-        return make_builtin(
-            self.instances[step.instance], step.definition, RuntimeOptions(step.options, self.slots), table
-        )
+        options = RuntimeOptions(step.options, self.slots)
+        made = make_builtin(self.instances[step.instance], step.definition, options, table)
+        self.context.set("trampolines", step.index, made.address)
+        return made
 
     def _constant(self, step: Constant) -> Any:
         from component_rt.abi.constants import python_value
@@ -321,6 +333,7 @@ _STEPS: dict[type[Step], Callable[[Runtime, Any], Any]] = {
     ImportItem: Runtime._import,
     InstantiateModule: Runtime._instantiate,
     Extract: Runtime._extract,
+    Remember: Runtime._remember,
     MakeResource: Runtime._resource,
     Lift: Runtime._lift,
     Lower: Runtime._lower,
@@ -331,7 +344,7 @@ _STEPS: dict[type[Step], Callable[[Runtime, Any], Any]] = {
 
 
 def _layout(plan: Plan) -> ComponentLayout:
-    return ComponentLayout(len(plan.instances), {})
+    return ComponentLayout(len(plan.instances), dict(plan.regions))
 
 
 def instantiate_plan(

@@ -37,6 +37,7 @@ __all__ = [
     "MakeResource",
     "Options",
     "Plan",
+    "Remember",
     "StartFunction",
     "StaticInstance",
     "Step",
@@ -100,6 +101,14 @@ class MakeResource(Step):
     """Whether reps are 64 bits wide."""
 
 
+@attrs.frozen(eq=False, kw_only=True)
+class Remember(Step):
+    """Put the item in `slot` (a memory, table or function) into entry `index` of a region of the component's context."""
+
+    region: str
+    index: int
+
+
 @attrs.frozen(eq=False)
 class Options:
     """`canonopt`s with slots in place of indices."""
@@ -132,6 +141,8 @@ class Lower(Step):
     type: t.FuncType
     options: Options
     core_type: core.FuncType
+    index: int
+    """Entry of the region `lowerings`."""
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -142,6 +153,8 @@ class Builtin(Step):
     definition: m.CanonBuiltin
     options: Options
     table: Slot | None
+    index: int
+    """Entry of the region `trampolines`."""
 
 
 @attrs.frozen(eq=False, kw_only=True)
@@ -200,6 +213,8 @@ class Plan:
     imports: tuple[ImportItem, ...]
     exports: Mapping[str, Item]
     import_items: Mapping[str, Item]
+    regions: Mapping[str, int]
+    """How many entries each region of the component's context has."""
     uses_tasks: bool
     """Whether anything in it can see that there are tasks: async functions, context storage and their like."""
 
@@ -219,6 +234,7 @@ def make_plan(component: m.ValidatedComponent) -> Plan:
         imports=tuple(step for step in planner.steps if isinstance(step, ImportItem)),
         exports=exports,
         import_items=planner.import_items,
+        regions=planner.regions,
         uses_tasks=planner.uses_tasks,
     )
 
@@ -253,6 +269,8 @@ class _Planner:
         self.uses_tasks = False
         self._extracts: dict[tuple[Slot, str], Slot] = {}
         self._modules: dict[int, Slot] = {}
+        self.regions: dict[str, int] = {}
+        self._remembered: set[tuple[str, Slot]] = set()
 
     def run(self) -> Mapping[str, Item]:
         scope = _Scope(self.root, self._instance(None), None, None)
@@ -274,6 +292,19 @@ class _Planner:
             raise ExhaustionError(f"the component takes more than {MAX_STEPS} steps to instantiate")
         self.steps.append(step)
         return step.slot
+
+    def _entry(self, region: str) -> int:
+        """The next free entry of a region."""
+        index = self.regions.get(region, 0)
+        self.regions[region] = index + 1
+        return index
+
+    def _remember(self, region: str, slot: Slot | None) -> Slot | None:
+        """Have the item in `slot` put into the component's context, once."""
+        if slot is not None and (region, slot) not in self._remembered:
+            self._remembered.add((region, slot))
+            self._add(Remember(slot=slot, region=region, index=self._entry(region)))
+        return slot
 
     def _component(self, scope: _Scope) -> Mapping[str, Item]:
         for definition in scope.component.definitions:
@@ -357,7 +388,7 @@ class _Planner:
         return target.spaces[d.sort][d.index]  # type: ignore[no-any-return]
 
     def _resource(self, scope: _Scope, d: m.ResourceDef) -> Item:
-        dtor = None if d.dtor is None else scope.spaces[Sort.CORE_FUNC][d.dtor]
+        dtor = None if d.dtor is None else self._remember("destructors", scope.spaces[Sort.CORE_FUNC][d.dtor])
         name = d.id.debug or "resource"
         wide = str(d.rep) == "i64"
         slot = self._add(
@@ -405,16 +436,16 @@ class _Planner:
     def _options(self, scope: _Scope, o: m.CanonOptions) -> Options:
         funcs, memories = scope.spaces[Sort.CORE_FUNC], scope.spaces[Sort.CORE_MEMORY]
 
-        def func(index: int | None) -> Slot | None:
-            return None if index is None else funcs[index]
+        def func(region: str, index: int | None) -> Slot | None:
+            return None if index is None else self._remember(region, funcs[index])
 
         return Options(
             encoding=o.string_encoding,
             pointer=8 if o.memory64 else 4,
-            memory=None if o.memory is None else memories[o.memory],
-            realloc=func(o.realloc),
-            post_return=func(o.post_return),
-            callback=func(o.callback),
+            memory=None if o.memory is None else self._remember("memories", memories[o.memory]),
+            realloc=func("reallocs", o.realloc),
+            post_return=func("post_returns", o.post_return),
+            callback=func("callbacks", o.callback),
             is_async=o.is_async,
         )
 
@@ -442,6 +473,7 @@ class _Planner:
                 type=d.type,
                 options=self._options(scope, d.options),
                 core_type=d.core_type,
+                index=self._entry("lowerings"),
             )
         )
 
@@ -454,7 +486,8 @@ class _Planner:
                 instance=scope.instance.index,
                 definition=d,
                 options=self._options(scope, d.options),
-                table=None if d.table is None else scope.spaces[Sort.CORE_TABLE][d.table],
+                table=None if d.table is None else self._remember("tables", scope.spaces[Sort.CORE_TABLE][d.table]),
+                index=self._entry("trampolines"),
             )
         )
 
