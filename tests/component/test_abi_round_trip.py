@@ -85,7 +85,10 @@ def values(of: t.ValType) -> st.SearchStrategy[Any]:
             present = values(inner)
             return st.none() | (present.map(Some) if inner.kind == "option" else present)
         case t.ResultType(ok=ok, error=error):
-            return st.one_of((st.none() if ok is None else values(ok)).map(Ok), (st.none() if error is None else values(error)).map(Err))
+            return st.one_of(
+                (st.none() if ok is None else values(ok)).map(Ok),
+                (st.none() if error is None else values(error)).map(Err),
+            )
     raise AssertionError(of)
 
 

@@ -85,7 +85,12 @@ def test_lists_arrive_as_they_were_sent(of: t.ValType, encoding: str, data: st.D
         assert same(run(patch, text, 0, sent), sent)
 
 
-_STORE = {"i32": "i64.extend_i32_u", "i64": "", "f32": "i32.reinterpret_f32 i64.extend_i32_u", "f64": "i64.reinterpret_f64"}
+_STORE = {
+    "i32": "i64.extend_i32_u",
+    "i64": "",
+    "f32": "i32.reinterpret_f32 i64.extend_i32_u",
+    "f64": "i64.reinterpret_f64",
+}
 
 
 @settings(max_examples=25, deadline=None)
@@ -96,10 +101,10 @@ def test_flat_values_are_the_same_either_way(of: t.ValType, data: st.DataObject)
         return
     params = f"(param {' '.join(flat)})"
     stores = [f"i32.const {64 + 8 * i} local.get {i} {_STORE[core]} i64.store" for i, core in enumerate(flat)]
-    callee = f"""(func (export "f") {params} (result i32) {' '.join(stores)}
+    callee = f"""(func (export "f") {params} (result i32) {" ".join(stores)}
       (i32.store (i32.const 16) (i32.const 64)) (i32.store (i32.const 20) (i32.const {len(flat)})) (i32.const 16))"""
     gets = " ".join(f"local.get {i}" for i in range(len(flat)))
-    caller = f"""(import "" "mem" (memory 1)) (import "" "f" (func $f (param {' '.join(flat)} i32)))
+    caller = f"""(import "" "mem" (memory 1)) (import "" "f" (func $f (param {" ".join(flat)} i32)))
       (func (export "run") {params} (result i32) {gets} i32.const 32 call $f i32.const 32)"""
     text = linked(callee, caller, text_of(of), "(list u64)")
     text = text.replace('(export "f" (func $f\'))', '(export "f" (func $f\')) (export "mem" (memory $i "mem"))')

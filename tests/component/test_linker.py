@@ -73,7 +73,9 @@ def test_the_newest_compatible_definition_is_taken() -> None:
     with rt.Store(engine()) as store:
         linker = rt.Linker(engine())
         for patch, count in ((1, 1), (10, 10), (9, 9)):
-            linker.define(f"example:app/log@0.2.{patch}", {"set_level": lambda to: None, "count": lambda count=count: count})
+            linker.define(
+                f"example:app/log@0.2.{patch}", {"set_level": lambda to: None, "count": lambda count=count: count}
+            )
         assert linker.instantiate(store, load(LOG)).exports["run"]() == 10
 
 

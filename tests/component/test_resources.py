@@ -89,8 +89,13 @@ def test_resources_of_another_instance_are_refused() -> None:
 
 def test_a_refused_call_gives_back_what_it_took() -> None:
     with rt.Store(engine()) as store:
-        text = COUNTER.replace('"[static]counter.take") (param "c" (own $R))', '"[static]counter.take") (param "c" (own $R)) (param "n" u8)')
-        a = instantiate(store, text.replace('(func (export "take") (param i32)', '(func (export "take") (param i32 i32)')).exports["test:res/api"]
+        text = COUNTER.replace(
+            '"[static]counter.take") (param "c" (own $R))',
+            '"[static]counter.take") (param "c" (own $R)) (param "n" u8)',
+        )
+        a = instantiate(
+            store, text.replace('(func (export "take") (param i32)', '(func (export "take") (param i32 i32)')
+        ).exports["test:res/api"]
         counter = a.Counter(3)
         with pytest.raises(OverflowError):
             a.Counter.take(counter, 256)
