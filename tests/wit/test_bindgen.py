@@ -35,8 +35,10 @@ def test_type_checker_and_linter_are_content(tmp_path: Path) -> None:
     world = shop().world()
     (tmp_path / "shop.py").write_text(generate(world), encoding="utf-8")
     (tmp_path / "shop_async.py").write_text(generate(world, asynchronous=True), encoding="utf-8")
-    shutil.copy(HERE / "uses_shop.py", tmp_path)
-    names = [str(tmp_path / name) for name in ("shop.py", "shop_async.py", "uses_shop.py")]
+    users = ("uses_shop.py", "uses_shop_async.py")
+    for user in users:
+        shutil.copy(HERE / user, tmp_path)
+    names = [str(tmp_path / name) for name in ("shop.py", "shop_async.py", *users)]
     config = tmp_path / "mypy.ini"
     config.write_text(f"[mypy]\nmypy_path = {tmp_path}:{ROOT}\nfollow_imports = silent\n", encoding="utf-8")
     output, errors, status = api.run(
