@@ -28,18 +28,19 @@ from component_rt.wasi.filesystem import _TYPES, Descriptor, Preopens, append
 from component_rt.wasi.io import InputStream, OutputStream
 from component_rt.wasi.pollable import Deadline, Source, wait_any_sync
 from component_rt.wasi.preview1_abi import (
-    CODES,
     DIRENT,
     ERRNO,
     EVENT,
     FDSTAT,
     FILE_TYPES,
     FILESTAT,
+    NEEDED,
     OS_ERRORS,
     RIGHTS,
     SIGNATURES,
     SUBSCRIPTION_SIZE,
 )
+from component_rt.wasi.preview1_support import Fail, error_number, follow, list_directory, new_timestamps
 from component_rt.wasi.stdio import input_stream, is_terminal, output_stream
 from core_rt.errors import GuestExit, LinkError
 
@@ -67,14 +68,6 @@ _DIRECTORY_RIGHTS = sum(bit for name, bit in RIGHTS.items() if name.startswith("
 _STREAM_RIGHTS = RIGHTS["poll_fd_readwrite"] | RIGHTS["fd_filestat_get"] | RIGHTS["fd_fdstat_set_flags"]
 
 
-class _Fail(Exception):
-    """Ends a call with an error number."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.number = ERRNO[name]
-
-
 @attrs.define(eq=False)
 class _Fd:
     """An entry of the descriptor table: a stream of the standard handles, a file, or a directory."""
@@ -88,6 +81,10 @@ class _Fd:
     flags: int = 0
     rights: int = 0
     inheriting: int = 0
+    dropped: int = 0
+    """Rights that the guest gave up with `fd_fdstat_set_rights`: what needs one of them is refused. Rights that were
+    never asked for are not missed, for programs have long been written for hosts that look at none."""
+    dropped_inheriting: int = 0
     position: int = 0
     listing: list[tuple[int, int, bytes]] = attrs.field(factory=list)
     """Inode, type and name of a directory's entries, read when the guest begins to list it."""
@@ -122,7 +119,7 @@ class Preview1:
         kinds = {"i": I32, "I": I64}
         for name, signature in SIGNATURES.items():
             type_ = FuncType([kinds[kind] for kind in signature], [I32])
-            linker.define_func(module, name, type_, self._guarded(getattr(self, name), signature))
+            linker.define_func(module, name, type_, self._guarded(name))
         linker.define_func(module, "proc_exit", FuncType([I32], []), self.proc_exit)
 
     def attach(self, instance: core_rt.Instance) -> None:
@@ -149,20 +146,28 @@ class Preview1:
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    @staticmethod
-    def _guarded(function: Callable[..., None], signature: str) -> Callable[..., int]:
+    def _guarded(self, name: str) -> Callable[..., int]:
         """The function as the linker wants it: unsigned arguments, errors as numbers."""
-        masks = tuple(_M32 if kind == "i" else _M64 for kind in signature)
+        function: Callable[..., None] = getattr(self, name)
+        masks = tuple(_M32 if kind == "i" else _M64 for kind in SIGNATURES[name])
+        first, second = NEEDED.get(name, (0, 0))
+        # `path_symlink` has its target first; of two descriptors, the second stands behind the first path.
+        at_first, at_second = (2 if name == "path_symlink" else 0), len(masks) - 3
 
         def call(*args: int) -> int:
             try:
-                function(*(arg & mask for arg, mask in zip(args, masks)))
-            except _Fail as failure:
+                values = [arg & mask for arg, mask in zip(args, masks)]
+                if first:
+                    self._check_rights(values[at_first], first)
+                if second:
+                    self._check_rights(values[at_second], second)
+                function(*values)
+            except Fail as failure:
                 return failure.number
             except OSError as error:
                 return OS_ERRORS.get(error.errno or 0, ERRNO["io"])
             except Err as error:
-                return _error_number(error.value)
+                return error_number(error.value)
             except struct.error:
                 # pack_into and unpack_from refuse offsets outside the memory.
                 return ERRNO["fault"]
@@ -172,16 +177,21 @@ class Preview1:
 
         return call
 
+    def _check_rights(self, number: int, needed: int) -> None:
+        entry = self._fds.get(number)
+        if entry is not None and entry.dropped & needed:
+            raise Fail("notcapable")
+
     def _data(self) -> memoryview:
         if self.memory is None:
-            raise _Fail("fault")
+            raise Fail("fault")
         return self.memory.data
 
     def _span(self, pointer: int, length: int) -> memoryview:
         """A piece of guest memory. Ends the call with `fault` if it lies outside."""
         data = self._data()
         if pointer + length > len(data):
-            raise _Fail("fault")
+            raise Fail("fault")
         return data[pointer : pointer + length]
 
     def _u32(self, pointer: int, value: int) -> None:
@@ -194,45 +204,45 @@ class Preview1:
         try:
             return bytes(self._span(pointer, length)).decode()
         except UnicodeDecodeError:
-            raise _Fail("ilseq") from None
+            raise Fail("ilseq") from None
 
     def _vectors(self, pointer: int, count: int) -> list[memoryview]:
         """The buffers of an iovec array."""
         if count > 1024:
-            raise _Fail("inval")
+            raise Fail("inval")
         pairs = struct.iter_unpack("<II", self._span(pointer, 8 * count))
         return [self._span(start, length) for start, length in pairs]
 
     def _fd(self, number: int) -> _Fd:
         entry = self._fds.get(number)
         if entry is None:
-            raise _Fail("badf")
+            raise Fail("badf")
         return entry
 
     def _descriptor(self, number: int) -> Descriptor:
         descriptor = self._fd(number).descriptor
         if descriptor is None:
-            raise _Fail("notsup")
+            raise Fail("notsup")
         return descriptor
 
     def _directory(self, number: int) -> Descriptor:
         descriptor = self._fd(number).descriptor
         if descriptor is None or not descriptor.directory:
-            raise _Fail("notdir")
+            raise Fail("notdir")
         return descriptor
 
     def _file(self, number: int) -> tuple[_Fd, Descriptor]:
         """An entry that is a file with a position."""
         entry = self._fd(number)
         if entry.descriptor is None:
-            raise _Fail("spipe")
+            raise Fail("spipe")
         if entry.descriptor.directory:
-            raise _Fail("isdir")
+            raise Fail("isdir")
         return entry, entry.descriptor
 
     def _add(self, entry: _Fd, first: int = 0) -> int:
         if len(self._fds) >= _MOST_FDS:
-            raise _Fail("mfile")
+            raise Fail("mfile")
         number = first
         while number in self._fds:
             number += 1
@@ -265,7 +275,7 @@ class Preview1:
     def _clock(self, number: int) -> Callable[[], int]:
         clocks = (self.config.wall_clock, self.config.monotonic_clock, time.process_time_ns, time.thread_time_ns)
         if number >= len(clocks):
-            raise _Fail("inval")
+            raise Fail("inval")
         return clocks[number]
 
     def clock_res_get(self, clock: int, result: int) -> None:
@@ -288,7 +298,7 @@ class Preview1:
         raise GuestExit(code & _M32)
 
     def proc_raise(self, signal: int) -> None:
-        raise _Fail("nosys")
+        raise Fail("nosys")
 
     # -- descriptors -------------------------------------------------------------------------------------------------
 
@@ -311,15 +321,15 @@ class Preview1:
     def fd_prestat_get(self, fd: int, result: int) -> None:
         name = self._fd(fd).preopen
         if name is None:
-            raise _Fail("badf")
+            raise Fail("badf")
         struct.pack_into("<BxxxI", self._data(), result, 0, len(name))
 
     def fd_prestat_dir_name(self, fd: int, path: int, length: int) -> None:
         name = self._fd(fd).preopen
         if name is None:
-            raise _Fail("badf")
+            raise Fail("badf")
         if length < len(name):
-            raise _Fail("nametoolong")
+            raise Fail("nametoolong")
         self._span(path, len(name))[:] = name
 
     def fd_fdstat_get(self, fd: int, result: int) -> None:
@@ -333,27 +343,29 @@ class Preview1:
         entry = self._fd(fd)
         if (flags ^ entry.flags) & ~(_APPEND | _NONBLOCK):
             # The kernel cannot change these on an open file either.
-            raise _Fail("inval" if flags >> 5 else "notsup")
+            raise Fail("inval" if flags >> 5 else "notsup")
         entry.flags = flags
 
     def fd_fdstat_set_rights(self, fd: int, base: int, inheriting: int) -> None:
         entry = self._fd(fd)
         if base & ~entry.rights or inheriting & ~entry.inheriting:
-            raise _Fail("notcapable")
+            raise Fail("notcapable")
+        entry.dropped |= entry.rights & ~base
+        entry.dropped_inheriting |= entry.inheriting & ~inheriting
         entry.rights, entry.inheriting = base, inheriting
 
     def fd_advise(self, fd: int, offset: int, length: int, advice: int) -> None:
         names = ("normal", "sequential", "random", "will-need", "dont-need", "no-reuse")
         if advice >= len(names):
-            raise _Fail("inval")
+            raise Fail("inval")
         self._file(fd)[1].advise(offset, length, names[advice])
 
     def fd_allocate(self, fd: int, offset: int, length: int) -> None:
         _, descriptor = self._file(fd)
         if "write" not in descriptor.get_flags():
-            raise _Fail("badf")
+            raise Fail("badf")
         if not length:
-            raise _Fail("inval")
+            raise Fail("inval")
         os.posix_fallocate(descriptor.fd, offset, length)
 
     def fd_sync(self, fd: int) -> None:
@@ -381,16 +393,16 @@ class Preview1:
         self._file(fd)[1].set_size(size)
 
     def fd_filestat_set_times(self, fd: int, access: int, modification: int, flags: int) -> None:
-        self._descriptor(fd).set_times(*_new_timestamps(access, modification, flags))
+        self._descriptor(fd).set_times(*new_timestamps(access, modification, flags))
 
     def fd_seek(self, fd: int, offset: int, whence: int, result: int) -> None:
         entry, descriptor = self._file(fd)
         if whence > 2:
-            raise _Fail("inval")
+            raise Fail("inval")
         base = (0, entry.position, os.fstat(descriptor.fd).st_size if whence == 2 else 0)[whence]
         position = base + (offset - (1 << 64) if offset >> 63 else offset)
         if not 0 <= position < 1 << 63:
-            raise _Fail("inval")
+            raise Fail("inval")
         entry.position = position
         self._u64(result, position)
 
@@ -406,7 +418,7 @@ class Preview1:
             self._u32(result, self._read_stream(entry, buffers))
             return
         if entry.output is not None:
-            raise _Fail("badf")
+            raise Fail("badf")
         entry, descriptor = self._file(fd)
         self._u32(result, moved := self._read_at(descriptor, buffers, entry.position))
         entry.position += moved
@@ -417,9 +429,9 @@ class Preview1:
 
     def _read_at(self, descriptor: Descriptor, buffers: list[memoryview], offset: int) -> int:
         if "read" not in descriptor.get_flags():
-            raise _Fail("badf")
+            raise Fail("badf")
         if offset >> 63:
-            raise _Fail("inval")
+            raise Fail("inval")
         if descriptor.type == "fifo":
             return os.readv(descriptor.fd, buffers) if buffers else 0
         return os.preadv(descriptor.fd, buffers, offset) if buffers else 0
@@ -434,7 +446,7 @@ class Preview1:
             if entry.flags & _NONBLOCK:
                 data = stream.read(wanted)
                 if not data:
-                    raise _Fail("again")
+                    raise Fail("again")
             else:
                 data = stream.blocking_read(wanted)
         except Err as error:
@@ -459,10 +471,10 @@ class Preview1:
             self._u32(result, len(data))
             return
         if entry.input is not None:
-            raise _Fail("badf")
+            raise Fail("badf")
         entry, descriptor = self._file(fd)
         if "write" not in descriptor.get_flags():
-            raise _Fail("badf")
+            raise Fail("badf")
         if entry.flags & _APPEND:
             moved = append(descriptor.fd, b"".join(buffers)) if buffers else 0
             entry.position = os.fstat(descriptor.fd).st_size
@@ -474,12 +486,12 @@ class Preview1:
     def fd_pwrite(self, fd: int, vectors: int, count: int, offset: int, result: int) -> None:
         _, descriptor = self._file(fd)
         if "write" not in descriptor.get_flags():
-            raise _Fail("badf")
+            raise Fail("badf")
         self._u32(result, self._write_at(descriptor, self._vectors(vectors, count), offset))
 
     def _write_at(self, descriptor: Descriptor, buffers: list[memoryview], offset: int) -> int:
         if offset >> 63:
-            raise _Fail("inval")
+            raise Fail("inval")
         if descriptor.type == "fifo":
             return os.writev(descriptor.fd, buffers) if buffers else 0
         return os.pwritev(descriptor.fd, buffers, offset) if buffers else 0
@@ -488,7 +500,7 @@ class Preview1:
         entry = self._fd(fd)
         descriptor = self._directory(fd)
         if not cookie or not entry.listing:
-            entry.listing = _list_directory(descriptor)
+            entry.listing = list_directory(descriptor)
         out = bytearray()
         for index in range(cookie, len(entry.listing)):
             inode, kind, name = entry.listing[index]
@@ -516,14 +528,14 @@ class Preview1:
     def path_filestat_set_times(
         self, fd: int, flags: int, path: int, length: int, access: int, modification: int, which: int
     ) -> None:
-        times = _new_timestamps(access, modification, which)
-        self._directory(fd).set_times_at(_follow(flags), self._path(path, length), *times)
+        times = new_timestamps(access, modification, which)
+        self._directory(fd).set_times_at(follow(flags), self._path(path, length), *times)
 
     def path_link(
         self, fd: int, flags: int, path: int, length: int, new_fd: int, new_path: int, new_length: int
     ) -> None:
         to = self._directory(new_fd)
-        self._directory(fd).link_at(_follow(flags), self._path(path, length), to, self._path(new_path, new_length))
+        self._directory(fd).link_at(follow(flags), self._path(path, length), to, self._path(new_path, new_length))
 
     def path_open(
         self,
@@ -541,11 +553,14 @@ class Preview1:
         open_flags = {
             name for bit, name in enumerate(("create", "directory", "exclusive", "truncate")) if how >> bit & 1
         }
+        if "create" in open_flags:
+            self._check_rights(fd, RIGHTS["path_create_file"])
+        if "truncate" in open_flags:
+            self._check_rights(fd, RIGHTS["path_filestat_set_size"])
         wanted = set()
         if rights & _READ_RIGHT:
             wanted.add("read")
-        # Old C libraries ask for every right when they open a directory.
-        if rights & _WRITE_RIGHT and "directory" not in open_flags:
+        if rights & _WRITE_RIGHT:
             wanted.add("write")
         if flags & _SYNC:
             wanted.add("file-integrity-sync")
@@ -554,11 +569,15 @@ class Preview1:
         if flags & _RSYNC:
             wanted.add("requested-write-sync")
         self._u32(result, 0)
-        descriptor = base.open_at(_follow(look), self._path(path, length), open_flags, wanted)
+        descriptor = base.open_at(follow(look), self._path(path, length), open_flags, wanted)
         if descriptor.directory:
             entry = _Fd(descriptor, rights=rights & _DIRECTORY_RIGHTS, inheriting=inheriting)
         else:
             entry = _Fd(descriptor, rights=rights & _FILE_RIGHTS, inheriting=0)
+        above = self._fd(fd).dropped_inheriting
+        entry.dropped = entry.dropped_inheriting = above
+        entry.rights &= ~above
+        entry.inheriting &= ~above
         entry.flags = flags & 31
         self._u32(result, self._add(entry))
 
@@ -584,7 +603,7 @@ class Preview1:
 
     def poll_oneoff(self, subscriptions: int, events: int, count: int, result: int) -> None:
         if not count or count > _MOST_SUBSCRIPTIONS:
-            raise _Fail("inval")
+            raise Fail("inval")
         data = bytes(self._span(subscriptions, SUBSCRIPTION_SIZE * count))
         self._span(events, EVENT.size * count)
         waits: list[Source] = []
@@ -594,7 +613,7 @@ class Preview1:
             userdata, kind = struct.unpack_from("<QB", data, start)
             try:
                 source, entry = self._subscription(kind, data, start)
-            except _Fail as failure:
+            except Fail as failure:
                 failed += EVENT.pack(userdata, failure.number, kind, 0, 0)
                 continue
             waits.append(source)
@@ -613,13 +632,13 @@ class Preview1:
             clock = self._clock(number)
             return Deadline(clock, timeout if flags & 1 else clock() + timeout), None
         if kind > 2:
-            raise _Fail("inval")
+            raise Fail("inval")
         entry = self._fd(struct.unpack_from("<I", data, start + 16)[0])
         stream = entry.input if kind == 1 else entry.output
         if stream is not None:
             return stream.subscribe().source, entry
         if entry.descriptor is None:
-            raise _Fail("badf")
+            raise Fail("badf")
         # Files are always ready.
         return Deadline(int, 0), entry
 
@@ -627,7 +646,7 @@ class Preview1:
 
     def _no_socket(self, fd: int) -> None:
         self._fd(fd)
-        raise _Fail("notsock")
+        raise Fail("notsock")
 
     def sock_accept(self, fd: int, flags: int, result: int) -> None:
         self._no_socket(fd)
@@ -640,60 +659,6 @@ class Preview1:
 
     def sock_shutdown(self, fd: int, how: int) -> None:
         self._no_socket(fd)
-
-
-def _follow(flags: int) -> tuple[str, ...]:
-    return ("symlink-follow",) if flags & 1 else ()
-
-
-def _error_number(value: object) -> int:
-    """The number for the error side of a 0.2 function's result."""
-    if isinstance(value, str):
-        return CODES.get(value, ERRNO["io"])
-    if isinstance(value, Case):
-        if value.label == "closed":
-            return ERRNO["pipe"]
-        error = getattr(value.value, "exception", None)
-        if isinstance(error, OSError):
-            return OS_ERRORS.get(error.errno or 0, ERRNO["io"])
-    return ERRNO["io"]
-
-
-def _new_timestamps(access: int, modification: int, flags: int) -> tuple[Case, Case]:
-    if flags >> 4 or flags & 3 == 3 or flags & 12 == 12:
-        raise _Fail("inval")
-
-    def one(nanoseconds: int, which: int) -> Case:
-        if which == 0:
-            return Case("no-change")
-        if which == 2:
-            return Case("now")
-        seconds, rest = divmod(nanoseconds, 1_000_000_000)
-        return Case("timestamp", {"seconds": seconds, "nanoseconds": rest})
-
-    return one(access, flags & 3), one(modification, flags >> 2)
-
-
-def _list_directory(descriptor: Descriptor) -> list[tuple[int, int, bytes]]:
-    own = os.fstat(descriptor.fd).st_ino
-    directory = FILE_TYPES["directory"]
-    # What lies above a granted directory is not the guest's business: its `..` is itself.
-    entries = [(own, directory, b"."), (own, directory, b"..")]
-    fd = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=descriptor.fd)
-    try:
-        with os.scandir(fd) as found:
-            for entry in found:
-                kind = "unknown"
-                if entry.is_symlink():
-                    kind = "symbolic-link"
-                elif entry.is_dir(follow_symlinks=False):
-                    kind = "directory"
-                elif entry.is_file(follow_symlinks=False):
-                    kind = "regular-file"
-                entries.append((entry.inode(), FILE_TYPES[kind], os.fsencode(entry.name)))
-    finally:
-        os.close(fd)
-    return entries
 
 
 def _available(kind: int, entry: _Fd) -> int:

@@ -15,6 +15,7 @@ __all__ = [
     "FDSTAT",
     "FILESTAT",
     "FILE_TYPES",
+    "NEEDED",
     "OS_ERRORS",
     "RIGHTS",
     "SIGNATURES",
@@ -133,3 +134,35 @@ SIGNATURES = {
     "sock_shutdown": "ii",
 }
 """Parameters of each function (`i` an i32, `I` an i64); all return an error number. `proc_exit` returns nothing."""
+
+NEEDED = {
+    name: (RIGHTS[first], RIGHTS[second] if second else 0)
+    for name, first, second in (
+        ("fd_advise", "fd_advise", ""),
+        ("fd_allocate", "fd_allocate", ""),
+        ("fd_datasync", "fd_datasync", ""),
+        ("fd_fdstat_set_flags", "fd_fdstat_set_flags", ""),
+        ("fd_filestat_get", "fd_filestat_get", ""),
+        ("fd_filestat_set_size", "fd_filestat_set_size", ""),
+        ("fd_filestat_set_times", "fd_filestat_set_times", ""),
+        ("fd_pread", "fd_read", ""),
+        ("fd_pwrite", "fd_write", ""),
+        ("fd_read", "fd_read", ""),
+        ("fd_readdir", "fd_readdir", ""),
+        ("fd_seek", "fd_seek", ""),
+        ("fd_sync", "fd_sync", ""),
+        ("fd_tell", "fd_tell", ""),
+        ("fd_write", "fd_write", ""),
+        ("path_create_directory", "path_create_directory", ""),
+        ("path_filestat_get", "path_filestat_get", ""),
+        ("path_filestat_set_times", "path_filestat_set_times", ""),
+        ("path_link", "path_link_source", "path_link_target"),
+        ("path_open", "path_open", ""),
+        ("path_readlink", "path_readlink", ""),
+        ("path_remove_directory", "path_remove_directory", ""),
+        ("path_rename", "path_rename_source", "path_rename_target"),
+        ("path_symlink", "path_symlink", ""),
+        ("path_unlink_file", "path_unlink_file", ""),
+    )
+}
+"""Rights that a function needs of its first descriptor, and of its second if it has one."""
