@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from core_rt.compile.module import CompiledModule
     from core_rt.config import Config
 
-__all__ = ["chunks_of", "compile_ahead", "load_cached", "open_cache"]
+__all__ = ["cache_key", "chunks_of", "compile_ahead", "hot_key", "load_cached", "open_cache", "start_worker"]
 
 _CHUNK_BYTES = 48 << 10
 """Bytes of wasm code per chunk."""
@@ -76,12 +76,33 @@ def cache_key(module: CompiledModule) -> bytes:
     )
 
 
+def hot_key(key: bytes) -> bytes:
+    """The key for what was found hot in a module (see background.py), from that of the whole module."""
+    return entry_key(key, "hot")
+
+
+def adopt_hot(module: CompiledModule, contents: bytes) -> None:
+    """Put into service what earlier processes found hot; contents that are damaged are as good as none."""
+    try:
+        units = list(unpack(contents))
+    except ValueError:
+        return
+    for unit in units:
+        module.enter_stored(unit)
+    module.hot_units += units
+
+
 def load_cached(module: CompiledModule, cache: CodeCache | None) -> bool:
     """Enter code from the cache into the module's table; False when there is none."""
     if cache is None or not module.count:
         return False
-    contents = cache.get(cache_key(module))
+    module.cache = cache
+    key = cache_key(module)
+    contents = cache.get(key)
     if contents is None:
+        hot = cache.get(hot_key(key))
+        if hot is not None:
+            adopt_hot(module, hot)
         return False
     try:
         units = list(unpack(contents))
@@ -112,26 +133,39 @@ def compile_ahead(module: CompiledModule, cache: CodeCache | None, progress: Pro
         cache.put(cache_key(module), pack(units))
 
 
-def _in_workers(
-    module: CompiledModule, chunks: Sequence[range], workers: int, progress: Progress | None
-) -> list[StoredUnit]:
+def start_worker(
+    module: CompiledModule, chunks: Sequence[range], *, background: bool = False
+) -> subprocess.Popen[bytes]:
+    """A process that optimises chunks; it has its input, and its output is `pack` of their units.
+
+    `background`: at low priority, with no complaints on standard error, undisturbed by Ctrl-C.
+    """
     config = {f.name: getattr(module.compiler.config, f.name) for f in attrs.fields(type(module.compiler.config))}
     config["cache"] = False
     data = bytes(module.module.data)
+    ranges = [[chunk.start, chunk.stop] for chunk in chunks]
+    head = json.dumps({"config": config, "chunks": ranges, "length": len(data), "background": background}).encode()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "core_rt.compile.worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL if background else None,
+        start_new_session=background,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)])},
+    )
+    assert process.stdin is not None
+    process.stdin.write(head + b"\n" + data)
+    process.stdin.close()
+    return process
+
+
+def _in_workers(
+    module: CompiledModule, chunks: Sequence[range], workers: int, progress: Progress | None
+) -> list[StoredUnit]:
     processes = []
     for worker in range(workers):
-        mine = [[c.start, c.stop] for c in chunks[worker::workers]]
-        head = json.dumps({"config": config, "chunks": mine, "length": len(data)}).encode() + b"\n"
-        process = subprocess.Popen(
-            [sys.executable, "-m", "core_rt.compile.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)])},
-        )
-        assert process.stdin is not None
-        process.stdin.write(head + data)
-        process.stdin.close()
-        processes.append((process, len(mine)))
+        mine = chunks[worker::workers]
+        processes.append((start_worker(module, mine), len(mine)))
     found: list[StoredUnit] = []
     done = 0
     try:

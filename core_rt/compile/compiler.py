@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import final
 
+from core_rt.compile.background import Background
 from core_rt.compile.image import load
 from core_rt.compile.jit import Jit
 from core_rt.compile.signature import Signature, signature
@@ -24,6 +25,7 @@ class Compiler:
     def __init__(self, config: Config, *, verify: bool = False) -> None:
         self.config = config
         self.jit = Jit(config.opt_level, verify=verify)
+        self.background = Background()
         self.float_register = "x" if self.jit.machine == "x86_64" else "w"
         self.lock = threading.RLock()
         self._arena: CodeArena | None = None
@@ -51,11 +53,18 @@ class Compiler:
         return self._trampoline("host", host_trampoline, functype)
 
     def statistics(self) -> dict[str, int]:
-        """Counts: trampolines."""
-        return {"trampolines": len(self._trampolines)}
+        """Counts: trampolines; chunks of functions optimised in the background, given up, waiting."""
+        background = self.background
+        return {
+            "trampolines": len(self._trampolines),
+            "background_done": background.done,
+            "background_failed": background.failed,
+            "background_pending": background.pending,
+        }
 
     def close(self) -> None:
-        """Free trampolines and target machines. No code of the engine may run afterwards."""
+        """Free trampolines and target machines, end the worker. No code of the engine may run afterwards."""
+        self.background.close()
         with self.lock:
             self._trampolines.clear()
             if self._arena is not None:

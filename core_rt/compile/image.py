@@ -30,6 +30,8 @@ class LoadedObject:
     """Symbol → address."""
     exported: frozenset[str]
     """Symbols that may be called from outside."""
+    lined: bool
+    """It carries its own line table, as optimised code does."""
     make_lines: Callable[[], LineTable] | None
     _lines: LineTable | None = None
 
@@ -64,7 +66,7 @@ def load(
     if lined:
         make_lines = lambda: line_table(elf)  # noqa: E731
     entries = {name: address + at for name, (at, _) in elf.functions.items()}
-    return LoadedObject(address, elf.size, functions, entries, elf.exported, make_lines)
+    return LoadedObject(address, elf.size, functions, entries, elf.exported, lined, make_lines)
 
 
 class CodeMap:

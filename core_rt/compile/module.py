@@ -14,9 +14,10 @@ from __future__ import annotations
 import time
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, final
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Final, final
 
+from core_rt.compile.ahead import chunks_of
 from core_rt.compile.elf import ElfObject
 from core_rt.compile.image import CodeMap, load
 from core_rt.compile.lines import LineTable, line_table
@@ -28,10 +29,16 @@ from core_rt.validate.function import validate_body
 
 if TYPE_CHECKING:
     from core_rt.binary.model import DecodedModule
+    from core_rt.compile.cache import CodeCache
     from core_rt.compile.compiler import Compiler
     from core_rt.vm.layout import ModuleLayout
 
 __all__ = ["CompiledModule"]
+
+
+_SAMPLED_FRAMES: Final = 4
+_HOT: Final = 2
+"""Samples in a chunk before it is optimised: it takes about two ticks of running."""
 
 
 @final
@@ -63,6 +70,15 @@ class CompiledModule:
         self._code_bytes = 0
         self._seconds = 0.0
         self._closed = False
+        self._tiering = compiler.config.tiers == "lazy" and compiler.config.opt_level > 0
+        self.generation = 0
+        """Changes when functions that may be in use get better code: who copied entries of the table looks again."""
+        self._chunks: list[range] | None = None
+        self._heat: dict[int, int] = {}
+        self.hot_units: list[StoredUnit] = []
+        """What was found hot, here or in an earlier process."""
+        self.cache: CodeCache | None = None
+        """Where to keep it."""
 
     # ------------------------------------------------------------------------------------------- addresses
 
@@ -87,7 +103,6 @@ class CompiledModule:
         lines: bool = False,
         members: frozenset[int] = frozenset(),
         tail_members: frozenset[int] = frozenset(),
-        exposed: frozenset[int] | None = None,
     ) -> Unit:
         config = self.compiler.config
         return Unit(
@@ -101,7 +116,6 @@ class CompiledModule:
             lines,
             members,
             tail_members,
-            exposed,
         )
 
     def _write(self, defined: int, *, lines: bool) -> str:
@@ -146,6 +160,7 @@ class CompiledModule:
         """Put optimised code into service."""
         with self.compiler.lock:
             self._enter(unit.code, unit.wrappers, lined=True)
+            self.generation += 1
             self._optimised += 1
 
     def optimised_unit(self, functions: Iterable[int]) -> Unit:
@@ -153,22 +168,29 @@ class CompiledModule:
         members = frozenset(functions)
         bodies = {defined: validate_body(self.module, defined) for defined in sorted(members)}
         tail_members = frozenset(defined for defined, body in bodies.items() if makes_tail_calls(body))
-        unit = self._unit(
-            optimised=True, lines=True, members=members, tail_members=tail_members, exposed=self._exposed(members)
-        )
+        unit = self._unit(optimised=True, lines=True, members=members, tail_members=tail_members)
         for defined, body in bodies.items():
             unit.add_function(defined, body)
         return unit
 
-    def _exposed(self, members: frozenset[int]) -> frozenset[int]:
-        """Functions that code outside of a unit may call: those that can be referenced, and all others if the unit is a part only."""
-        if len(members) < self.count:
-            return members
-        imports = self.module.num_imported_funcs
-        exposed = {index - imports for index in self.module.func_refs if index >= imports}
-        if self.module.start is not None and self.module.start >= imports:
-            exposed.add(self.module.start - imports)
-        return frozenset(exposed)
+    def heat(self, pcs: Sequence[int]) -> None:
+        """A running guest was found at these addresses, innermost first: what is found often gets optimised.
+
+        Called at every tick; does nothing unless the config is for quick code first and optimised code later.
+        """
+        if not self._tiering:
+            return
+        for pc in pcs[:_SAMPLED_FRAMES]:
+            found = self._map.find(pc)
+            if found is None or found[0].lined:
+                continue
+            if self._chunks is None:
+                self._chunks = chunks_of(self.module.bodies)
+            defined = found[0].functions[found[1]][2]
+            number = bisect_right(self._chunks, defined, key=lambda chunk: chunk.start) - 1
+            heat = self._heat[number] = self._heat.get(number, 0) + 1
+            if heat == _HOT:
+                self.compiler.background.request(self, self._chunks[number])
 
     def _enter(
         self,

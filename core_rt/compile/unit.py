@@ -1,6 +1,7 @@
 """A unit: some functions of a wasm module as one LLVM module in text.
 
-Symbols: `f<i>` is defined function i in the C convention, `t<i>` its `tailcc` entry. A function that makes tail calls has its body
+Symbols: `f<i>` is defined function i in the C convention, `t<i>` its `tailcc` entry. Both keep their convention, because each has an entry
+in the code table (leaving LLVM free to change functions that need none was measured to gain nothing). A function that makes tail calls has its body
 in `t<i>` and a wrapper in `f<i>`; any other has it in `f<i>`, and a `t<i>` that calls it exists only where it was asked for.
 Wrappers carry no debug locations, so `lines` never reports them as frames of their own.
 """
@@ -44,6 +45,8 @@ _METADATA: Final = """!0 = !{}
 !4 = !{!7, !7, i64 0}
 !5 = !{!"wasm"}
 !6 = !{!"vm", !5}
+!8 = !{!9, !9, i64 0}
+!9 = !{!"heap", !5}
 !7 = !{!"guest", !5}"""
 
 _DEBUG: Final = """!llvm.dbg.cu = !{!10}
@@ -81,13 +84,12 @@ class Unit:
     lines: bool = False
     members: frozenset[int] = frozenset()
     tail_members: frozenset[int] = frozenset()
-    exposed: frozenset[int] | None = None
-    """Functions that get an entry in the code table (None: all); others may be changed at will by LLVM."""
     current: int = attrs.field(init=False, default=0)
     """The defined function being written."""
     num_imports: int = attrs.field(init=False)
     num_defined: int = attrs.field(init=False)
     alias_vm: str = attrs.field(init=False)
+    alias_heap: str = attrs.field(init=False)
     alias_guest: str = attrs.field(init=False)
     wrappers: set[str] = attrs.field(init=False, factory=set)
     """Symbols that only pass a call on."""
@@ -99,6 +101,7 @@ class Unit:
         self.num_imports = self.module.num_imported_funcs
         self.num_defined = len(self.module.bodies)
         self.alias_vm = ", !tbaa !3" if self.optimised else ""
+        self.alias_heap = ", !tbaa !8" if self.optimised else ""
         self.alias_guest = ", !tbaa !4" if self.optimised else ""
 
     def signature_of(self, deftype: DefType) -> Signature:
@@ -121,9 +124,6 @@ class Unit:
 
     # ------------------------------------------------------------------------------------------- writing
 
-    def _linkage(self, defined: int) -> str:
-        return "hidden " if self.exposed is None or defined in self.exposed else "internal "
-
     def add_function(self, defined: int, body: FuncBody) -> None:
         """Write a function, and its wrapper if it makes tail calls."""
         sig = self.signature_of(self.module.funcs[self.num_imports + defined])
@@ -131,7 +131,7 @@ class Unit:
         f = Emitter(self, body, sig)
         tail = makes_tail_calls(body)
         convention, name = ("tailcc ", f"t{defined}") if tail else ("", f"f{defined}")
-        head = f"define {self._linkage(defined)}{sig.declare(convention, name)} #0"
+        head = f"define hidden {sig.declare(convention, name)} #0"
         if f.catches:  # the landing's stack pointer is that of one frame
             head += " noinline"
         if self.lines:
@@ -166,7 +166,7 @@ class Unit:
         arguments = "".join([f", {t} %{i}" for i, t in enumerate(sig.params, 1)]) + (
             ", ptr %ret" if sig.multiple else ""
         )
-        head = f"define {self._linkage(defined)}{sig.declare(convention, name)} #0 {{\nentry:\n{load}"
+        head = f"define hidden {sig.declare(convention, name)} #0 {{\nentry:\n{load}"
         if sig.result == "void":
             return f"{head}call {callee}(ptr %0{arguments})\nret void\n}}"
         return f"{head}%r = call {callee}(ptr %0{arguments})\nret {sig.result} %r\n}}"
