@@ -1,6 +1,6 @@
 """Random valid modules give the same results, traps, memories and globals here and in wasmtime.
 
-python -m tests.robustness.differential --count 2000 [--seed 1] [--tier lazy|optimized] [--vectors]
+python -m tests.robustness.differential --count 2000 [--seed 1] [--tier lazy|optimized] [--vectors] [--references] [--exceptions]
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import functools
 import math
 import struct
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import wasmtime
@@ -26,6 +27,10 @@ __all__ = ["run"]
 _SAME_TRAP = {
     "UNDEFINED_ELEMENT": "TABLE_OUT_OF_BOUNDS",
     "UNINITIALIZED_ELEMENT": "INDIRECT_CALL_TO_NULL",
+    "NULL_FUNCTION": "NULL_REFERENCE",
+    "NULL_STRUCTURE": "NULL_REFERENCE",
+    "NULL_ARRAY": "NULL_REFERENCE",
+    "NULL_I31": "NULL_REFERENCE",
 }
 # Below the size of the stack that the other engine sets aside for asynchronous calls, which it insists on.
 _STACK = 1_900_000
@@ -81,7 +86,8 @@ class _Theirs:
         try:
             result = self.exports[name](self.store, *values)
         except wasmtime.Trap as trap:
-            return f"trap {trap.trap_code.name}", []
+            # an exception that nobody caught is a trap without a code
+            return f"trap {trap.trap_code.name}" if trap.trap_code else "uncaught", []
         return "ok", result if isinstance(result, list) else [] if result is None else [result]
 
     def memory(self) -> bytes:
@@ -103,6 +109,8 @@ class _Ours:
             return "ok", list(self.exports[name].call_raw(list(arguments)))
         except core_rt.Trap as trap:
             return f"trap {_SAME_TRAP.get(trap.code.name, trap.code.name)}", []
+        except core_rt.GuestException:
+            return "uncaught", []
 
 
 def compare(engine: core_rt.Engine, generated: Generated) -> str:
@@ -132,14 +140,17 @@ def _compare_state(ours: _Ours, theirs: _Theirs) -> None:
     kinds = {core_rt.I32: I32, core_rt.I64: I64, core_rt.F32: F32, core_rt.F64: F64, core_rt.V128: V128}
     for name, item in ours.exports.items():
         if isinstance(item, core_rt.Global):
-            kind = kinds[item.type.content]
+            kind = kinds.get(item.type.content, V128)
             if kind != V128 and not _same(kind, item.raw, theirs.global_value(name)):
                 raise Difference(f"global {name}: {item.raw}, wanted {theirs.global_value(name)}")
 
 
-def run(count: int, *, seed: int = 1, tier: str = "lazy", vectors: bool = False, first: int = 0) -> Report:
-    """`count` random modules in a worker process."""
-    arguments = ["--seed", str(seed), "--tier", tier, *(["--vectors"] if vectors else [])]
+EXTRAS = ("vectors", "references", "exceptions")
+
+
+def run(count: int, *, seed: int = 1, tier: str = "lazy", extras: Sequence[str] = (), first: int = 0) -> Report:
+    """`count` random modules in a worker process; `extras`: what occurs in them besides numbers, of `EXTRAS`."""
+    arguments = ["--seed", str(seed), "--tier", tier, *(f"--{extra}" for extra in extras)]
     return supervise("tests.robustness.differential", arguments, count, first=first)
 
 
@@ -149,13 +160,14 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="index of the first case")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--tier", choices=["lazy", "eager", "optimized"], default="lazy")
-    parser.add_argument("--vectors", action="store_true", help="with v128 values")
+    for extra in EXTRAS:
+        parser.add_argument(f"--{extra}", action="store_true", help=f"with {extra}")
     parser.add_argument("--write", type=Path, help="write the module of case --first to this file and stop")
     add_worker_options(parser)
     options = parser.parse_args()
 
     def case(index: int) -> Generated:
-        return generate(f"{options.seed}/{index}", vectors=options.vectors)
+        return generate(f"{options.seed}/{index}", **{extra: getattr(options, extra) for extra in EXTRAS})
 
     if options.write:
         options.write.write_bytes(case(options.first).wasm)
@@ -165,7 +177,8 @@ def main() -> int:
         engine = core_rt.Engine(config)
         run_worker(options.worker, lambda index: compare(engine, case(index)))
         return 0
-    report = run(options.count, seed=options.seed, tier=options.tier, vectors=options.vectors, first=options.first)
+    extras = [extra for extra in EXTRAS if getattr(options, extra)]
+    report = run(options.count, seed=options.seed, tier=options.tier, extras=extras, first=options.first)
     print(report)
     return bool(report.findings)
 

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import attrs
 
 from .encoding import MAGIC, function_type, leb, section, signed_leb, text, vector
+from .families import Exceptions, Family, References
 from .operators import BY_RESULT, F32, F64, I32, I64, LOADS, STORES, V128, VECTOR_BY_RESULT, Operator
 
 __all__ = ["BUDGET", "Generated", "generate"]
@@ -89,11 +90,12 @@ class _Module:
     types: list[Signature]
     functions: list[Signature]
     globals: list[int]
+    families: list[Family]
 
     def type_index(self, signature: Signature) -> int:
         if signature not in self.types:
             self.types.append(signature)
-        return self.types.index(signature)
+        return sum(len(family.types) for family in self.families) + self.types.index(signature)
 
     def block_type(self, params: tuple[int, ...], results: tuple[int, ...]) -> bytes:
         if not params and len(results) <= 1:
@@ -101,20 +103,23 @@ class _Module:
         return signed_leb(self.type_index(Signature(params, results)))
 
 
-class _Function:
+class FunctionSource:
     """One body. `labels`: types that a branch to each enclosing label takes, innermost last; None for a loop's."""
 
     def __init__(self, module: _Module, index: int) -> None:
         self.module, self.rng, self.index = module, module.rng, index
         self.signature = module.functions[index]
-        self.locals = [*self.signature.params]
+        self.locals: list[int | bytes] = [*self.signature.params]
+        self.references: dict[str, bytes] = {}
+        """Where the locals of families lie."""
         self.labels: list[tuple[int, ...] | None] = [self.signature.results]
         self.size = 0
         self.scratch = {kind: self.new_local(kind) for kind in (F32, F64)}
         for _ in range(self.rng.randrange(1, 6)):
             self.new_local(self.rng.choice(module.kinds))
 
-    def new_local(self, kind: int) -> int:
+    def new_local(self, kind: int | bytes) -> int:
+        """`kind`: the code of a number type, or a whole encoded type that plain code never touches."""
         self.locals.append(kind)
         return len(self.locals) - 1
 
@@ -130,7 +135,11 @@ class _Function:
             return self.leaf(kind)
         makers = (*[self.operator] * 4, self.leaf, self.load, self.tee, self.select, self.block, self.conditional,
                   self.loop, self.call, self.wide_block, self.memory_or_table)  # fmt: skip
-        code = self.rng.choice(makers)(kind, depth - 1)
+        families = [make for family in self.module.families for make in family.expressions()]
+        if families and self.rng.random() < 0.3:
+            code = self.rng.choice(families)(self, kind, depth - 1)
+        else:
+            code = self.rng.choice(makers)(kind, depth - 1)
         return self.leaf(kind) if code is None else code
 
     def leaf(self, kind: int, depth: int = 0) -> bytes:
@@ -285,6 +294,9 @@ class _Function:
             return b"\x01"
         makers = (*[self.assign, self.store, self.branch] * 2, self.assign_global, self.drop, self.switch, self.if_else,
                   self.bulk, self.set_table, self.rare)  # fmt: skip
+        families = [make for family in self.module.families for make in family.statements()]
+        if families and self.rng.random() < 0.4:
+            return self.rng.choice(families)(self, max(depth, 0))
         return self.rng.choice(makers)(max(depth, 0))
 
     def assign(self, depth: int) -> bytes:
@@ -368,11 +380,14 @@ class _Function:
         results = self.signature.results
         fallback = b"".join(constant(self.rng, kind) for kind in results)
         code = spend() + b"\x04" + bytes([VOID]) + fallback + b"\x0f\x0b"
+        code += b"".join(family.begin(self) for family in self.module.families)
         code += b"".join(self.statement(4) for _ in range(self.rng.randrange(1, 6)))
         tail = self.tail_call()
         code += tail if tail is not None else b"".join(self.expression(kind, 4) for kind in results)
         extra = self.locals[len(self.signature.params) :]
-        body = vector([leb(1) + bytes([kind]) for kind in extra]) + code + b"\x0b"
+        body = (
+            vector([leb(1) + (kind if isinstance(kind, bytes) else bytes([kind])) for kind in extra]) + code + b"\x0b"
+        )
         return leb(len(body)) + body
 
     def tail_call(self) -> bytes | None:
@@ -411,10 +426,10 @@ def _calls(rng: random.Random, functions: Sequence[Signature]) -> tuple[tuple[st
     return tuple(calls)
 
 
-def generate(seed: object, *, vectors: bool = False) -> Generated:
+def generate(seed: object, *, vectors: bool = False, references: bool = False, exceptions: bool = False) -> Generated:
     """The module of a seed. Exports: functions `f0`..., memory `m`, globals `g0`...; `reset` renews the budget.
 
-    Functions whose types hold vectors are there, but are not called from outside.
+    `vectors`, `references`, `exceptions`: what else occurs in it. Functions whose types hold vectors are there, but are not called from outside.
     """
     rng = random.Random(f"module/{seed}")
     kinds = (I32, I64, F32, F64, V128) if vectors else (I32, I64, F32, F64)
@@ -424,8 +439,14 @@ def generate(seed: object, *, vectors: bool = False) -> Generated:
         )
         for _ in range(rng.randrange(1, 7))
     ]
-    module = _Module(rng, kinds, [], functions, [I32, *rng.choices(kinds, k=rng.randrange(1, 5))])
-    bodies = [_Function(module, index).code() for index in range(len(functions))]
+    numbers = [I32, *rng.choices(kinds, k=rng.randrange(1, 5))]
+    families: list[Family] = []
+    if references:
+        families.append(References(rng, len(numbers)))
+    if exceptions:
+        families.append(Exceptions(rng))
+    module = _Module(rng, kinds, [], functions, numbers, families)
+    bodies = [FunctionSource(module, index).code() for index in range(len(functions))]
     indices = [module.type_index(signature) for signature in functions]
     reset = module.type_index(Signature((), ()))
     budget = b"\x41" + signed_leb(BUDGET) + b"\x24\x00\x0b"
@@ -433,16 +454,20 @@ def generate(seed: object, *, vectors: bool = False) -> Generated:
     exports = [text(f"f{i}") + b"\x00" + leb(i) for i in range(len(functions))]
     exports += [text("reset") + b"\x00" + leb(len(functions)), text("m") + b"\x02\x00"]
     exports += [text(f"g{i}") + b"\x03" + leb(i) for i in range(len(module.globals))]
+    tags = [b"\0" + leb(module.type_index(Signature(params, ()))) for family in families for params in family.tags]
     slots = [leb(i) for i in range(min(TABLE_SIZE, len(functions)))]
     passive = rng.randbytes(16)
+    own_types = [encoded for family in families for encoded in family.types]
+    own_globals = [encoded for family in families for encoded in family.globals]
     wasm = b"".join(
         [
             MAGIC,
-            section(1, [function_type(signature.params, signature.results) for signature in module.types]),
+            section(1, [*own_types, *(function_type(one.params, one.results) for one in module.types)]),
             section(3, [leb(index) for index in [*indices, reset]]),
             section(4, [bytes([FUNCREF, 1]) + leb(TABLE_SIZE) + leb(TABLE_SIZE)]),
             section(5, [b"\x01" + leb(PAGES) + leb(MOST_PAGES)]),
-            section(6, [bytes([kind, 1]) + constant(rng, kind) + b"\x0b" for kind in module.globals]),
+            section(13, tags) if tags else b"",
+            section(6, [*(bytes([kind, 1]) + constant(rng, kind) + b"\x0b" for kind in numbers), *own_globals]),
             section(7, exports),
             section(
                 9, [b"\x00\x41\x00\x0b" + vector(slots), b"\x03\x00" + vector([leb(i) for i in range(len(functions))])]

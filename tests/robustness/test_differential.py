@@ -14,9 +14,10 @@ def test_generated_modules_are_valid_and_run():
     """The generator is tested against the other engine alone: what it makes is valid and rarely stops early."""
     engine = wasmtime.Engine()
     for index in range(60):
-        generated = generate(index, vectors=index % 2 == 1)
+        extras = {"vectors": index % 2 == 1, "references": index % 3 == 1, "exceptions": index % 5 < 2}
+        generated = generate(index, **extras)
         wasmtime.Module.validate(engine, generated.wasm)
-        assert generated == generate(index, vectors=index % 2 == 1)
+        assert generated == generate(index, **extras)
 
 
 @pytest.mark.parametrize("tier", ["lazy", "optimized"])
