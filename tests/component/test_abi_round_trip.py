@@ -7,7 +7,8 @@ import struct
 from typing import Any
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from component_rt import types as t
 from component_rt.abi import convert
