@@ -230,3 +230,5 @@ class GuestException(WasmError):
         self.tag = tag
         self.values = tuple(values)
         self.frames = tuple(frames)
+        self.reference: object = None
+        """What the store keeps of an exception that came from a guest, so that raising it again loses nothing."""

@@ -322,7 +322,11 @@ def _wrapper_source(type_: FuncType) -> tuple[str, dict[str, Any]]:
     lines = ["def generated(store, function):"]
     lines += [f" p_{p} = store.{p}" for p in used]
     lines.append(" def host():")
-    call = f"function({', '.join(args)})"
+    has_refs = "func" in params or "ref" in params or "func" in results or "ref" in results
+    if has_refs:  # the arguments are held by Python then, and what the function returns is not made yet
+        lines.append(f"  arguments = ({''.join(f'{a}, ' for a in args)})")
+        lines.append("  store.refs.safepoint()")
+    call = "function(*arguments)" if has_refs else f"function({', '.join(args)})"
     for p in used:
         call = call.replace(f"store.{p}[", f"p_{p}[")
     for i, t in enumerate(type_.results):

@@ -15,7 +15,7 @@ from core_rt.table import Table
 from core_rt.tag import Tag
 from core_rt.types import V128, DefType, ExternType, GlobalType, MemoryType, RefType, TableType, TagType, matches_extern
 from core_rt.vm import structs
-from core_rt.vm.constexpr import evaluate
+from core_rt.vm.constexpr import evaluate, is_funcref
 
 if TYPE_CHECKING:
     from core_rt.binary.model import DataSegment, ElementSegment
@@ -99,6 +99,8 @@ class Instance:
         "__weakref__",
         "_block",
         "_dropped",
+        "_element_roots",
+        "_element_words",
         "_exports",
         "_segments",
         "base",
@@ -118,6 +120,9 @@ class Instance:
         self._exports: Exports | None = None
         self._segments: Any = None
         self._dropped: set[int] = set()
+        self._element_words: dict[int, list[int]] = {}
+        self._element_roots: dict[int, Any] = {}
+        store.refs.make_room()  # constant expressions make objects, and nothing may be collected among them
         self._allocate()
         self._link(imports)
         self._define()
@@ -147,6 +152,7 @@ class Instance:
         header.builtins = store.context.builtins
         header.code_table = native.pointer(module.compiled.code_table)
         header.type_ids = module.type_ids
+        header.gc_types = store.refs.heap.type_table(module)
         header.handle = handle
 
     def _link(self, imports: Sequence[Extern]) -> None:
@@ -222,8 +228,12 @@ class Instance:
         decoded = self.module.decoded
         try:
             for number, segment in enumerate(decoded.elements):
+                if segment.inits is not None and segment.mode != "declarative":
+                    self._make_elements(number, segment)
+            for number, segment in enumerate(decoded.elements):
                 if segment.mode == "active":
-                    self._put_elements(segment)
+                    self._put_elements(number, segment)
+                    self.drop_elements(number)
                 if segment.mode != "passive":
                     self._dropped.add(number)
             image = None
@@ -247,14 +257,20 @@ class Instance:
                 return True
         return None
 
-    def _put_elements(self, segment: ElementSegment) -> None:
+    def _make_elements(self, number: int, segment: ElementSegment) -> None:
+        """The references of a segment of expressions, each evaluated once; they are roots until the segment is dropped."""
+        self._element_words[number] = words = [evaluate(self, init) for init in segment.inits or ()]
+        if not is_funcref(segment.type.heap):
+            self._element_roots[number] = self.store.refs.add_words(words)
+
+    def _put_elements(self, number: int, segment: ElementSegment) -> None:
         table = self.tables[segment.table]
         start = evaluate(self, segment.offset or [])
         if segment.func_indices is not None and table.functions:
             table.put_functions(start, segment.func_indices, self)
         else:
             table.check_range(start, segment.length)
-            table.put_raw(start, [table.stored(raw) for raw in self.element_words(segment)])
+            table.put_raw(start, [table.stored(raw) for raw in self.element_words(number)])
 
     def _put_data(self, segment: DataSegment) -> None:
         memory = self.memories[segment.memory]
@@ -360,11 +376,9 @@ class Instance:
 
     # ------------------------------------------------------------------------------------------------ segments
 
-    def element_words(self, segment: ElementSegment) -> list[int]:
-        """The raw references of an element segment."""
-        if segment.func_indices is not None:
-            return [self.funcref(index) for index in segment.func_indices]
-        return [evaluate(self, init) for init in segment.inits or ()]
+    def element_words(self, number: int) -> list[int]:
+        """The raw references of an element segment that was not dropped."""
+        return self.element_slice(number, 0, self.module.decoded.elements[number].length)
 
     def element_slice(self, number: int, start: int, count: int) -> list[int]:
         """Raw references of a passive segment (none once it is dropped). Traps where the range is not inside."""
@@ -374,11 +388,15 @@ class Instance:
             raise Trap(TrapCode.TABLE_OUT_OF_BOUNDS)
         if segment.func_indices is not None:
             return [self.funcref(index) for index in segment.func_indices[start : start + count]]
-        return [evaluate(self, init) for init in (segment.inits or [])[start : start + count]]
+        return self._element_words.get(number, [])[start : start + count]
 
     def drop_elements(self, number: int) -> None:
         """`elem.drop`."""
         self._dropped.add(number)
+        self._element_words.pop(number, None)
+        roots = self._element_roots.pop(number, None)
+        if roots is not None:
+            roots.count = 0
 
     def release(self) -> None:
         """Free the block; called when the store closes."""

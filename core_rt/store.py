@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from core_rt.memory import Memory
     from core_rt.module import Module
     from core_rt.table import Table
+    from core_rt.types import DefType
 
 __all__ = ["PARK", "Store"]
 
@@ -387,6 +388,17 @@ class Store:
         """The error for a guest that used up its fuel."""
         self.context.fuel = 0
         return ExhaustionError(TrapCode.OUT_OF_FUEL.text)
+
+    def function_type(self, type_id: int) -> DefType:
+        """The type of functions of the store with that `DefType.id`."""
+        for module in self.modules:
+            for type_ in module.decoded.types:
+                if type_.id == type_id:
+                    return type_
+        for func in self.funcs:
+            if func.deftype.id == type_id:
+                return func.deftype
+        raise EngineBug(f"no function of the store has type {type_id}")
 
     def instance_of(self, vmctx: Any) -> Instance:
         """The instance whose context `vmctx` (a pointer) is."""

@@ -66,6 +66,8 @@ class Table:
         definition.handle = len(store.tables)
         if raw:
             self.fill_raw(0, self.stored(raw), type_.min)
+        if not self.functions:
+            store.refs.add_table(self)
 
     # ------------------------------------------------------------------------------------------------ for users
 
@@ -201,10 +203,6 @@ class Table:
         if element:
             self.fill_raw(before, element, delta)
         return before
-
-    def reference_words(self) -> list[int]:
-        """All elements, for the collector; only for tables that hold no functions."""
-        return list(self._elements[0 : self.definition.elements])
 
     def release(self) -> None:
         """Free the elements."""

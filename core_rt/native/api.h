@@ -94,3 +94,19 @@ void vm_statistics(VMStatistics *out);
 /* calls of any signature without compiled code (bridge.c) */
 void *vm_array_bridge_address(void);
 void *vm_host_bridge_address(void);
+
+/* the heap (heap.c); roots: the addresses of a VMTableDefinition, VMGlobalDefinition or VMRoots that live as long as the store */
+#define VM_ROOT_TABLE 0
+#define VM_ROOT_GLOBAL 1
+#define VM_ROOT_RANGE 2
+void vm_heap_close(VMStoreContext *store);
+int vm_heap_reserve(VMStoreContext *store, uint64_t bytes);
+uint32_t vm_heap_describe(VMStoreContext *store, const uint32_t *words, uint64_t count);
+uint32_t vm_heap_allocate(VMStoreContext *store, uint32_t type, uint64_t length);
+int vm_heap_add_root(VMStoreContext *store, int kind, void *place);
+void vm_heap_handles(VMStoreContext *store, uint32_t *words, uint64_t count);
+void vm_heap_slots(VMStoreContext *store, uint8_t *marks, uint64_t count);
+void vm_heap_collect(VMStoreContext *store);
+void vm_heap_step(VMStoreContext *store, int start_one, uint64_t budget);
+void vm_heap_keep(VMStoreContext *store, uint32_t reference);
+void vm_heap_statistics(VMStoreContext *store, VMHeapStatistics *out);

@@ -56,6 +56,8 @@ enum {
   TRAP_MEMORY_OUT_OF_BOUNDS = 2,
   TRAP_INTEGER_DIVISION_BY_ZERO = 8,
   TRAP_UNREACHABLE = 10,
+  TRAP_ARRAY_OUT_OF_BOUNDS = 15,
+  TRAP_ALLOCATION_TOO_LARGE = 22,
   TRAP_ENGINE_FAULT = 255,
 };
 #define NO_OFFSET 0xffffffffu
@@ -90,10 +92,52 @@ typedef struct Fiber {
   struct Fiber *sibling;  /* all fibers of a store, under vm_lock */
 } Fiber;
 
+/* The heap of a store, see heap.c. */
+typedef struct HeapBlock {
+  uint32_t next; /* of its size class */
+  uint32_t span; /* blocks of a large object */
+  uint8_t class;
+  uint8_t dirty; /* was in use: not known to be zero */
+} HeapBlock;
+
+typedef struct HeapRoot {
+  int kind;
+  void *place;
+} HeapRoot;
+
+typedef struct HeapAnswer {
+  uint32_t actual, wanted, yes;
+} HeapAnswer;
+#define VM_ANSWERS 61
+
+typedef struct Heap {
+  uint8_t *base;
+  uint8_t *kinds;   /* BLOCK_* of each block */
+  HeapBlock *table; /* of each block */
+  uint64_t *marks;  /* a bit per granule */
+  uint64_t *stack;  /* objects that are marked and not looked at: offset, and first element still to do << 32 */
+  uint64_t depth;
+  uint32_t blocks, free_blocks, top /* first that was never used */, hint /* where to look for free ones */;
+  uint32_t first[HEAP_CLASS_COUNT]; /* blocks of each class */
+  uint32_t sweep[HEAP_CLASS_COUNT]; /* the one where free cells are looked for, from `scan` bytes on */
+  uint32_t scan[HEAP_CLASS_COUNT];
+  uint64_t types_at, types_end;
+  uint64_t limit, allocated /* since the last marking ended */, threshold, debt, live, allocated_ever;
+  uint64_t pauses, pause_total, pause_longest; /* nanoseconds */
+  HeapRoot *roots;
+  uint32_t root_count, root_capacity;
+  uint32_t *handles;
+  uint64_t handle_count;
+  uint8_t *slots;
+  uint64_t slot_count;
+  HeapAnswer answers[VM_ANSWERS];
+} Heap;
+
 typedef struct Store {
   VMStoreContext face;
   VMFiber *returned; /* idle fibers that somebody other than the owner made or freed; linked by next */
   Fiber *fibers;
+  Heap heap;
 } Store;
 
 /* ------------------------------------------------------------------------------------------------ fiber.c, switch.c */

@@ -55,6 +55,7 @@ int vm_store_free(VMStoreContext *store) {
   __atomic_store_n(&store->closed, 1, __ATOMIC_RELAXED);
   vm_ticker_remove(store);
   vm_fibers_drop((Store *)store);
+  vm_heap_close(store);
   store->magic = 0;
   free_block(store);
   return 0;

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from core_rt.errors import EngineBug, Trap, TrapCode
+from core_rt.errors import EngineBug, ExhaustionError, Trap, TrapCode
 from core_rt.native import ffi
+from core_rt.types import matches_def
 from core_rt.vm import structs
 from core_rt.vm.backtrace import Backtrace
 from core_rt.vm.exceptions import throw, throw_ref
@@ -97,6 +98,35 @@ def ref_func(store: Store, fiber: Any) -> int:
     return _instance(store, fiber).funcref(fiber.arguments[0])
 
 
+def gc_exhausted(store: Store, fiber: Any) -> int:
+    raise ExhaustionError(
+        f"no room for an object of {fiber.arguments[0]} bytes on the heap of {store.limits.gc_heap_bytes} bytes"
+    )
+
+
+@_framed
+def gc_array_new_elem(store: Store, fiber: Any) -> int:
+    type_offset, segment, start, count = fiber.arguments[0:4]
+    store.refs.make_room()
+    words = _instance(store, fiber).element_slice(segment, start, count)
+    return store.refs.heap.new_array(type_offset, words)
+
+
+@_framed
+def gc_array_init_elem(store: Store, fiber: Any) -> int:
+    array, at, segment, start, count = fiber.arguments[0:5]
+    heap = store.refs.heap
+    if at + count > heap.length(array):
+        raise Trap(TrapCode.ARRAY_OUT_OF_BOUNDS)
+    heap.put(array, at, _instance(store, fiber).element_slice(segment, start, count))
+    return 0
+
+
+def gc_subtype_asked(store: Store, fiber: Any) -> int:
+    actual, wanted = (store.function_type(id_) for id_ in fiber.arguments[0:2])
+    return int(matches_def(actual, wanted))
+
+
 def _not_here(name: str) -> Libcall:
     def call(store: Store, fiber: Any) -> int:
         raise EngineBug(f"builtin {name} is not the host's to do")
@@ -106,10 +136,12 @@ def _not_here(name: str) -> Libcall:
 
 _HERE: dict[str, Libcall] = {
     function.__name__: function
-    for function in (out_of_fuel, memory_grow, table_get_lazy, table_grow, elem_drop, ref_func)
+    for function in (out_of_fuel, memory_grow, table_get_lazy, table_grow, elem_drop, ref_func, gc_exhausted)
 }
 _HERE |= {"throw": throw, "throw_ref": throw_ref}
 _HERE |= {"table_fill": table_fill, "table_copy": table_copy, "table_init": table_init}
+_HERE |= {"gc_array_new_elem": gc_array_new_elem, "gc_array_init_elem": gc_array_init_elem}
+_HERE |= {"gc_subtype_asked": gc_subtype_asked}
 
 LIBCALLS: tuple[Libcall, ...] = tuple(_HERE.get(b.name) or _not_here(b.name) for b in structs.BUILTINS)
 """By index in the builtin-function array."""

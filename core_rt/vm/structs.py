@@ -89,9 +89,11 @@ VMStoreContext = Struct(
     # `values` is the store's one ValRaw[VALUES_CAPACITY] buffer: arguments and results of calls in both directions pass through it
     # (each writer is followed at once by its reader, so nested calls and parked fibers cannot mix them up).
     # vm_store_new allocates it with the context. vm_host_call copies context.index to `host_index`; `trapped` is the fiber
-    # that trapped last.
+    # that trapped last. Of the garbage collector (heap.c): `gc_runs[2 * c]` is where the next object of size class c goes,
+    # `gc_runs[2 * c + 1]` the end of that run of zeroed memory; while `gc_marking` is set, who overwrites a reference in the heap
+    # first calls `gc_keep` with the old one; `gc_cycles` counts collections. `exception` is the exnref that is being thrown.
     "u64 owner,u32 depth,u32 closed,u64 epoch_deadline,u64 ticks,ptr next,ptr previous,u64 handle,ptr trapped,ptr values,"
-    "u32 host_index,u32 reserved",
+    "u32 host_index,u32 reserved,u32 gc_marking,u32 gc_cycles,u32 exception,u32 gc_reserved,u32[80] gc_runs",
 )
 
 VMFiber = Struct(
@@ -115,7 +117,8 @@ VMContextHeader = Struct(
     "VMContextHeader",
     # `code_table[i]` is the code of defined function i (a stub until it is compiled); in modules that use tail calls it has a second
     # half with the C-convention entries. `type_ids[t]` is DefType.id of module type t. Segments are VMSegment[].
-    "u32 magic,u32 flags,ptr store,ptr builtins,ptr code_table,ptr type_ids,ptr data_segments,u64 handle,ptr data",
+    # `gc_types[t]` is the heap's offset of the VMHeapType of module type t (0 for function types), followed by those of the tags.
+    "u32 magic,u32 flags,ptr store,ptr builtins,ptr code_table,ptr type_ids,ptr data_segments,u64 handle,ptr data,ptr gc_types",
 )
 
 InstanceHeader = Struct(
@@ -167,6 +170,30 @@ VMGcFrame = Struct(
     "ptr previous,u64 count",
 )
 
+VMHeapType = Struct(
+    # What objects on the store's heap are; it lies in the heap itself and objects have its offset in their first word. `size`: bytes
+    # of a struct with its header, or of one element of an array. `refs`: how many offsets of compressed references follow at `refs_at`
+    # (for arrays: 1 if the elements are such). `display[d]`: the ancestor of depth d, the type itself being the last; zeros up to 8.
+    "VMHeapType",
+    "u32 kind,u32 depth,u32 size,u32 refs,u32 refs_at,u32 id,u32[8] display",
+    align=4,
+)
+HEAP_STRUCT, HEAP_ARRAY, HEAP_EXCEPTION = 1, 2, 3
+HEAP_HEADER = 8
+"""Bytes before the fields of an object: u32 offset of its VMHeapType, u32 length of an array."""
+HEAP_DISPLAY = 8
+HEAP_CLASSES = (
+    *range(16, 257, 16), 320, 384, 448, 512, 640, 768, 896, 1024, 1280, 1536, 1792, 2048, 2720, 3264, 4096, 5456, 6544, 8192,
+    10912, 16384,
+)  # fmt: skip
+"""Sizes of the heap's cells. Larger objects have whole blocks of `HEAP_BLOCK` bytes."""
+HEAP_BLOCK = 32768
+VMRoots = Struct("VMRoots", "ptr words,u64 count")
+VMHeapStatistics = Struct(
+    "VMHeapStatistics",
+    "u64 reserved,u64 used,u64 live,u64 collections,u64 pause_total,u64 pause_longest,u64 pauses,u64 allocated",
+)
+
 GC_FRAME_CATCHES = 1 << 32
 """Added to `VMGcFrame.count` in functions that catch exceptions: the word before the frame points to the `VMHandler` of the innermost
 `try_table` that is open in it, or is null."""
@@ -198,6 +225,9 @@ STRUCTS: tuple[Struct, ...] = (
     VMHostFuncContext,
     VMGcFrame,
     VMHandler,
+    VMHeapType,
+    VMRoots,
+    VMHeapStatistics,
 )
 
 # Why a fiber was left: what `vm_call` and `vm_resume` return.
@@ -249,15 +279,19 @@ BUILTINS: tuple[Builtin, ...] = (
     _builtin("table_init", "ptr i32 i64 i32 i32", "host"),  # (definition, segment, at, from, n)
     _builtin("elem_drop", "i32", "host"),
     _builtin("ref_func", "i32 -> ptr", "host"),  # (function index) -> VMFuncRef*, never null
-    # GC and exceptions (object layout: core_rt/vm/heap). References are compressed 32-bit values.
-    _builtin("gc_allocate", "i32 i64 -> i32", "host"),  # (module type index, number of elements) -> reference, zeroed
-    _builtin("gc_array_new_data", "i32 i32 i32 i32 -> i32", "host"),  # (type, segment, from, n)
-    _builtin("gc_array_new_elem", "i32 i32 i32 i32 -> i32", "host"),
-    _builtin("gc_array_init_data", "i32 i32 i32 i32 i32 i32", "host"),  # (type, segment, array, at, from, n)
-    _builtin("gc_array_init_elem", "i32 i32 i32 i32 i32 i32", "host"),
-    _builtin("gc_array_copy", "i32 i32 i32 i32 i32 i32", "host"),  # (type, to, at, from, at, n)
-    _builtin("gc_array_fill", "i32 i32 i32 i64 i32", "host"),  # (type, array, at, element as stored, n)
-    _builtin("gc_is_subtype", "i32 i32 -> i32", "host"),  # (runtime type id, wanted runtime type id)
+    # The heap (heap.c). References are compressed 32-bit values, types are offsets of VMHeapTypes; null arrays were refused before.
+    # Only what is of home "host" and `gc_allocate`, `gc_array_new_data` can collect.
+    _builtin("gc_allocate", "i32 i64 -> i32", "c"),  # (type, number of elements) -> reference, zeroed
+    _builtin("gc_exhausted", "i64", "host"),  # (bytes wanted): does not return
+    _builtin("gc_keep", "i32", "c"),  # (a reference that is about to be overwritten)
+    _builtin("gc_array_new_data", "i32 i32 i32 i32 -> i32", "c"),  # (type, segment, from, n)
+    _builtin("gc_array_new_elem", "i32 i32 i32 i32 -> i32", "host"),  # (type, segment, from, n)
+    _builtin("gc_array_init_data", "i32 i32 i32 i32 i32", "c"),  # (array, at, segment, from, n)
+    _builtin("gc_array_init_elem", "i32 i32 i32 i32 i32", "host"),  # (array, at, segment, from, n)
+    _builtin("gc_array_copy", "i32 i32 i32 i32 i32", "c"),  # (to, at, from, at, n)
+    _builtin("gc_array_fill", "i32 i32 i64 i64 i32", "c"),  # (array, at, element's low and high half, n)
+    _builtin("gc_is_subtype", "i32 i32 -> i32", "c"),  # (DefType.id, wanted DefType.id); for functions
+    _builtin("gc_subtype_asked", "i32 i32 -> i32", "host"),  # the same, when it was not asked before
     _builtin("throw", "i32 ptr -> ptr", "host"),  # (tag index, ValRaw*) -> VMHandler*; does not return if nothing catches
     _builtin("throw_ref", "i32 -> ptr", "host"),  # (exnref) -> VMHandler*, likewise
     _builtin("atomic_wait32", "ptr i64 i32 i64 -> i32", "host"),
@@ -290,9 +324,12 @@ def header() -> str:
                 f'_Static_assert(offsetof({struct.name}, {field.name}) == {field.offset}, "{struct.name}.{field.name}");'
             )
     constants = {**STATUSES, "CORE_MAGIC": CORE_MAGIC, "COMPONENT_MAGIC": COMPONENT_MAGIC, "HOST_MAGIC": HOST_MAGIC}
+    constants |= {"HEAP_STRUCT": HEAP_STRUCT, "HEAP_ARRAY": HEAP_ARRAY, "HEAP_EXCEPTION": HEAP_EXCEPTION}
+    constants |= {"HEAP_HEADER": HEAP_HEADER, "HEAP_BLOCK": HEAP_BLOCK, "HEAP_CLASS_COUNT": len(HEAP_CLASSES)}
     constants |= {"STORE_MAGIC": STORE_MAGIC, "BUILTIN_COUNT": len(BUILTINS), "VALUES_CAPACITY": VALUES_CAPACITY}
     constants |= {"POLL_OFFSET": POLL_OFFSET, "POLL_SIZE": POLL_SIZE}
     lines += [f"#define {name} {value:#x}u" for name, value in constants.items()]
+    lines.append(f"#define HEAP_CLASS_SIZES {{{', '.join(map(str, HEAP_CLASSES))}}}")
     lines += [f"#define BUILTIN_{b.name.upper()} {i}" for i, b in enumerate(BUILTINS)]
     lines += [f"{builtin_prototype(b)};" for b in BUILTINS]
     return "\n".join(lines) + "\n"
