@@ -177,8 +177,8 @@ class Writer:
     def lift_result(self, raising: bool) -> None:
         """Assign `result`; with `raising`, a function's own `result<..>` becomes a value or `error = Err(..)`."""
         unit, of = self.unit, self.signature.type.result
-        if of is None:
-            self.line("result = None")
+        if of is None or (self.signature.is_async and self.signature.context == "lift"):
+            self.line("result = None")  # the result of an asynchronous function comes by `task.return`
             return
         if self.signature.post_return:
             self.line(f"raw = {unit.bind('u64')}[0]")

@@ -16,6 +16,7 @@ from component_rt.canon import error_context, resource_task, stream, waitable  #
 from component_rt.canon import thread as _threads  # noqa: F401
 from component_rt.canon.builtins import register
 from component_rt.handles import trap, trap_if
+from component_rt.tasks.same import same_type
 from component_rt.tasks.scheduler import Tree
 from component_rt.tasks.streams import BLOCKED
 from component_rt.tasks.thread import Steps, Task, Thread, may_enter
@@ -81,9 +82,11 @@ def _task_return(instance: ComponentInstance, definition: CanonBuiltin, options:
         between = not getattr(task.call, "label", None)
         found = lifters.get((id(lifted), between))
         if found is None:
-            fits = lifted.type.result is definition.type or _same(lifted.type.result, definition.type)
+            fits = same_type(lifted.type.result, instance.resource, definition.type, instance.resource)
             trap_if(not fits, "invalid `task.return` signature and/or options for current task")
-            same = options.encoding == lifted.options.encoding and options.memory is lifted.options.memory
+            # Validation lets either side leave out a memory that the result does not need.
+            memories = {id(o.memory) for o in (options, lifted.options) if o.memory is not None}
+            same = options.encoding == lifted.options.encoding and len(memories) < 2
             trap_if(not same, "invalid `task.return` signature and/or options for current task")
             made = store.returned_types.get(id(lifted.type))
             if made is None:
@@ -109,9 +112,6 @@ def _task_return(instance: ComponentInstance, definition: CanonBuiltin, options:
 
     return handler
 
-
-def _same(a: Any, b: Any) -> bool:
-    return a is not None and b is not None and bool(a == b)
 
 
 @register("task.cancel")

@@ -148,9 +148,17 @@ def call_lifted(
         member.flags[0] = 0
     scheduler = inst.store.scheduler
     tree = Tree.of(inst)
-    yield Thread(scheduler, tree, task, thread_body(callee, task)).resumed()
+    thread = Thread(scheduler, tree, task, thread_body(callee, task))
+    yield thread.resumed()
     if not task.is_async:
         yield from finish_sync(task, scheduler)
+    elif task.state is TaskState.INITIAL:
+        # If all that keeps the call out is a thread that could run at once, it does: callers can expect calls to start then.
+        holder = inst.exclusive_thread
+        if holder is not None and holder.ready():
+            yield holder.resumed()
+            if thread.ready():
+                yield thread.resumed()
     for member in entering:
         member.flags[0] = 1
     return task.request_cancellation

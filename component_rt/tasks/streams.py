@@ -323,7 +323,12 @@ class CopyEnd(Waitable):
         event = stream_event if self.of == "stream" else future_event
 
         def on_copy(reclaim: Callable[[], None]) -> None:
-            self.set_pending_event(lambda: event(CopyResult.COMPLETED, reclaim))
+            def copied() -> tuple[int, int, int]:
+                # Only a part was copied and the guest wanted no more: that is what the suite calls cancelled.
+                early = self.state is CopyState.CANCELLING_COPY and buffer.remain() > 0
+                return event(CopyResult.CANCELLED if early else CopyResult.COMPLETED, reclaim)
+
+            self.set_pending_event(copied)
 
         def on_copy_done(result: CopyResult) -> None:
             self.set_pending_event(lambda: event(result, None))
