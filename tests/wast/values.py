@@ -132,7 +132,8 @@ class AnyRef:
     def accepts(self, got: object) -> bool:
         if self.kind == "ref.func":
             return isinstance(got, core_rt.Func)
-        return got is not None and type(got) is not int
+        # an i31 is an int in Python, and may stand wherever any reference may
+        return got is not None and (type(got) is not int or self.kind not in ("ref.struct", "ref.array", "ref.exn"))
 
 
 @attrs.frozen
