@@ -80,11 +80,12 @@ class Background:
             with contextlib.suppress(queue.Empty):
                 while True:
                     jobs.append(self._jobs.get_nowait())
-            by_module: dict[weakref.ref[CompiledModule], list[range]] = {}
+            # Not keyed by the references: one whose module has gone has no hash.
+            by_module: dict[int, tuple[weakref.ref[CompiledModule], list[range]]] = {}
             for each in jobs:
                 if each is not None:
-                    by_module.setdefault(each[0], []).append(each[1])
-            for reference, chunks in by_module.items():
+                    by_module.setdefault(id(each[0]), (each[0], []))[1].append(each[1])
+            for reference, chunks in by_module.values():
                 compiled = reference()
                 if compiled is not None and not self._closed:
                     try:
