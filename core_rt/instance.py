@@ -105,6 +105,7 @@ class Instance:
         "_segments",
         "base",
         "funcs",
+        "generation",
         "globals",
         "header",
         "memories",
@@ -117,6 +118,8 @@ class Instance:
     def __init__(self, store: Store, module: Module, imports: Sequence[Extern]) -> None:
         self.store = store
         self.module = module
+        self.generation = module.compiled.generation
+        """Of the module's code that references to its functions were filled from."""
         self._exports: Exports | None = None
         self._segments: Any = None
         self._dropped: set[int] = set()
@@ -358,6 +361,26 @@ class Instance:
             ref = ffi.cast("VMFuncRef *", self.base + self.module.layout.funcrefs + slot * structs.VMFuncRef.size)
             if ref.vmctx:
                 ref.native_call = ffi.cast("void **", self.header.code_table)[defined]
+
+    def refresh_functions(self) -> None:
+        """Let references to the module's functions use code that came after they were filled."""
+        compiled = self.module.compiled
+        self.generation = compiled.generation
+        imported = len(self.funcs)
+        table = ffi.cast("void **", self.header.code_table)
+        for index, slot in self.module.layout.funcref_slot.items():
+            if index >= imported:
+                place = self.base + self.module.layout.funcrefs + slot * structs.VMFuncRef.size
+                ref = ffi.cast("VMFuncRef *", place)
+                if ref.vmctx:
+                    ref.native_call = table[index - imported]
+
+    def refresh_imports(self) -> None:
+        """Let imported functions use what their references use now."""
+        for index in range(len(self.funcs)):
+            place = ffi.cast("VMFunctionImport *", self.base + self.module.layout.func_import(index))
+            if place.funcref:
+                place.native_call = ffi.cast("VMFuncRef *", place.funcref).native_call
 
     def global_raw(self, index: int) -> int:
         """The raw value of a global, for constant expressions."""

@@ -376,13 +376,26 @@ class Store:
 
     def _interrupted(self) -> object:
         """The guest saw the interrupt word. Python has looked for signals on the way here."""
-        pcs = native.backtrace(ffi.cast("VMFiber *", self.context.running))
-        for module in self.modules:
-            module.compiled.heat(pcs)
+        self._look_for_better_code()
         deadline = self._epoch_deadline
         if deadline is not None and self.engine.epoch >= deadline:
             raise Trap(TrapCode.INTERRUPT, None, Backtrace.of_fiber(self, ffi.cast("VMFiber *", self.context.running)))
         return None if self.on_interrupt is None else self.on_interrupt()
+
+    def _look_for_better_code(self) -> None:
+        """Say where the guest is, so that what runs long gets optimised; use what was optimised since the last time.
+
+        Only here, on the store's own thread, may references be changed.
+        """
+        pcs = native.backtrace(ffi.cast("VMFiber *", self.context.running))
+        for module in self.modules:
+            module.compiled.heat(pcs)
+        stale = [instance for instance in self.instances if instance.generation != instance.module.compiled.generation]
+        if stale:
+            for instance in stale:
+                instance.refresh_functions()
+            for instance in self.instances:
+                instance.refresh_imports()
 
     def out_of_fuel(self) -> BaseException:
         """The error for a guest that used up its fuel."""

@@ -24,8 +24,8 @@ from core_rt.compile.roots import cold_spill, frame_lines, spill_roots
 from core_rt.compile.signature import ZERO, Signature, is_gcref, lltype
 from core_rt.errors import TrapCode
 from core_rt.opcodes import BY_NAME, OPCODES
-from core_rt.validate.function import Uses
 from core_rt.types import DefType
+from core_rt.validate.function import Uses
 from core_rt.vm import structs as s
 
 if TYPE_CHECKING:
@@ -49,8 +49,21 @@ class Label:
     """A structured instruction that is open: what `end` and branches to it need."""
 
     __slots__ = (
-        "alive", "assigned", "branch_line", "catches", "condition", "height", "handler", "incoming", "kind", "name", "params", "phi_line",
-        "results", "saved", "types",
+        "alive",
+        "assigned",
+        "branch_line",
+        "catches",
+        "condition",
+        "handler",
+        "height",
+        "incoming",
+        "kind",
+        "name",
+        "params",
+        "phi_line",
+        "results",
+        "saved",
+        "types",
     )  # fmt: skip
 
     def __init__(self, kind: str, name: str, height: int, params: tuple[str, ...], results: tuple[str, ...]) -> None:

@@ -37,8 +37,8 @@ __all__ = ["CompiledModule"]
 
 
 _SAMPLED_FRAMES: Final = 4
-_HOT: Final = 2
-"""Samples in a chunk before it is optimised: it takes about two ticks of running."""
+_HOT: Final = 3
+"""Ticks at which a guest was found in a chunk before it is optimised. One or two may be due to waiting for quick code."""
 
 
 @final
@@ -180,14 +180,16 @@ class CompiledModule:
         """
         if not self._tiering:
             return
+        seen = set()
         for pc in pcs[:_SAMPLED_FRAMES]:
             found = self._map.find(pc)
-            if found is None or found[0].lined:
-                continue
-            if self._chunks is None:
-                self._chunks = chunks_of(self.module.bodies)
-            defined = found[0].functions[found[1]][2]
-            number = bisect_right(self._chunks, defined, key=lambda chunk: chunk.start) - 1
+            if found is not None and not found[0].lined:
+                seen.add(found[0].functions[found[1]][2])
+        if not seen:
+            return
+        if self._chunks is None:
+            self._chunks = chunks_of(self.module.bodies)
+        for number in {bisect_right(self._chunks, f, key=lambda chunk: chunk.start) - 1 for f in seen}:
             heat = self._heat[number] = self._heat.get(number, 0) + 1
             if heat == _HOT:
                 self.compiler.background.request(self, self._chunks[number])
