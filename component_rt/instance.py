@@ -11,6 +11,7 @@ Rules (CanonicalABI.md, "Component Instances"):
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from component_rt.handles import ResourceType, Table
@@ -20,6 +21,7 @@ from component_rt.plan import (
     Extract,
     ImportItem,
     InstantiateModule,
+    LateExport,
     Lift,
     LoadModule,
     Lower,
@@ -30,7 +32,7 @@ from component_rt.plan import (
     StartFunction,
     Step,
 )
-from component_rt.vmcontext import MAY_ENTER, MAY_LEAVE, ComponentContext, ComponentLayout
+from component_rt.vmcontext import MAY_ENTER, MAY_LEAVE, ComponentContext
 from core_rt import native
 from core_rt.errors import InstancePoisoned, StoreError, Trap, TrapCode
 from core_rt.func import Func
@@ -174,9 +176,19 @@ class ComponentInstance:
 class RuntimeOptions:
     """`canonopt`s of one canonical definition, bound."""
 
-    __slots__ = ("callback", "encoding", "is_async", "memory", "pointer", "post_return", "realloc")
+    __slots__ = (
+        "_context",
+        "_entry",
+        "_post_return",
+        "callback",
+        "encoding",
+        "is_async",
+        "memory",
+        "pointer",
+        "realloc",
+    )
 
-    def __init__(self, options: Options, slots: list[Any]) -> None:
+    def __init__(self, options: Options, slots: list[Any], context: ComponentContext) -> None:
         def at(slot: int | None) -> Any:
             return None if slot is None else slots[slot]
 
@@ -185,8 +197,35 @@ class RuntimeOptions:
         self.is_async = options.is_async
         self.memory = at(options.memory)
         self.realloc: Func | None = at(options.realloc)
-        self.post_return: Func | None = at(options.post_return)
+        self._post_return: Any = None if options.post_return is None else late(options.post_return, slots)
+        self._context = context
+        self._entry = options.post_return_entry
         self.callback: Func | None = at(options.callback)
+
+    @property
+    def post_return(self) -> Func | None:
+        """The post-return function; looked up when it is first needed."""
+        found = self._post_return
+        if found is not None and not isinstance(found, Func):
+            found = self._post_return = found()
+            self._context.set("post_returns", self._entry, found.address)
+        return found  # type: ignore[no-any-return]
+
+    @property
+    def has_post_return(self) -> bool:
+        """Whether there is a post-return function."""
+        return self._post_return is not None
+
+
+def late(item: int | LateExport, slots: list[Any]) -> Callable[[], Func]:
+    """A function that answers the core function which `item` means."""
+    if isinstance(item, LateExport):
+        return partial(_late_export, slots, item)
+    return partial(slots.__getitem__, item)
+
+
+def _late_export(slots: list[Any], item: LateExport) -> Func:
+    return slots[item.instance].exports[item.name]  # type: ignore[no-any-return]
 
 
 class _Resources(Mapping["ResourceId", ResourceType]):
@@ -223,7 +262,7 @@ class Runtime:
         self.cache: CodeCache = component.code
         self.imports = imports
         self.slots: list[Any] = [None] * plan.slots
-        self.context = ComponentContext(_layout(plan), store.core, len(store.roots))
+        self.context = ComponentContext(plan.layout, store.core, len(store.roots))
         self.instances: list[ComponentInstance] = []
         for static in plan.instances:
             parent = None if static.parent is None else self.instances[static.parent]
@@ -296,13 +335,14 @@ class Runtime:
     def _lift(self, step: Lift) -> Any:
         from component_rt.canon.lift import LiftedFunc
 
-        options = RuntimeOptions(step.options, self.slots)
-        return LiftedFunc(self.instances[step.instance], step.type, self.slots[step.func], options, self.cache)
+        options = RuntimeOptions(step.options, self.slots, self.context)
+        func = late(step.func, self.slots)
+        return LiftedFunc(self.instances[step.instance], step.type, func, options, self.cache)
 
     def _lower(self, step: Lower) -> Any:
         from component_rt.canon.lower import lower
 
-        options = RuntimeOptions(step.options, self.slots)
+        options = RuntimeOptions(step.options, self.slots, self.context)
         made = lower(self.instances[step.instance], self.slots[step.func], options, step.core_type, self.cache)
         ref = native.ffi.cast("VMFuncRef *", made.address)
         self.context.set("lowerings", step.index, native.address(ref.native_call), native.address(ref.vmctx))
@@ -313,7 +353,7 @@ class Runtime:
         from component_rt.canon.builtins import make_builtin
 
         table = None if step.table is None else self.slots[step.table]
-        options = RuntimeOptions(step.options, self.slots)
+        options = RuntimeOptions(step.options, self.slots, self.context)
         made = make_builtin(self.instances[step.instance], step.definition, options, table)
         self.context.set("trampolines", step.index, made.address)
         return made
@@ -341,10 +381,6 @@ _STEPS: dict[type[Step], Callable[[Runtime, Any], Any]] = {
     Constant: Runtime._constant,
     StartFunction: Runtime._start,
 }
-
-
-def _layout(plan: Plan) -> ComponentLayout:
-    return ComponentLayout(len(plan.instances), dict(plan.regions))
 
 
 def instantiate_plan(

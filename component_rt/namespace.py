@@ -259,18 +259,26 @@ class Instance:
     `exports` has what it exports, `imports` the types of its imports (so that host code can make values of them).
     """
 
-    __slots__ = ("__weakref__", "_runtime", "exports", "imports")
+    __slots__ = ("__weakref__", "_imports", "_runtime", "exports")
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         plan = runtime.plan
         types = plan.component.type
         self.exports = Namespace(runtime, "", types.exports, plan.exports)
-        self.imports = Namespace(runtime, "", types.imports, plan.import_items)
+        self._imports: Namespace | None = None
         # Objects of exported resources may come out of any function: their classes must be complete by then.
         for name, of in types.exports.items():
             if isinstance(of, t.InstanceType) and any(n.startswith("[") for n in of.exports):
                 self.exports[name]
+
+    @property
+    def imports(self) -> Namespace:
+        """The types of the imports, by the names of what is imported."""
+        if self._imports is None:
+            plan = self._runtime.plan
+            self._imports = Namespace(self._runtime, "", plan.component.type.imports, plan.import_items)
+        return self._imports
 
     @property
     def store(self) -> Store:

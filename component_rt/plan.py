@@ -20,6 +20,7 @@ import attrs
 from component_rt import model as m
 from component_rt import types as t
 from component_rt.model import Sort
+from component_rt.vmcontext import ComponentLayout
 from core_rt.errors import EngineBug, ExhaustionError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ __all__ = [
     "Extract",
     "ImportItem",
     "InstantiateModule",
+    "LateExport",
     "Lift",
     "LoadModule",
     "Lower",
@@ -101,6 +103,14 @@ class MakeResource(Step):
     """Whether reps are 64 bits wide."""
 
 
+@attrs.frozen(eq=False)
+class LateExport:
+    """A function of the core instance in slot `instance`, looked up when it is first called: most exports never are."""
+
+    instance: Slot
+    name: str
+
+
 @attrs.frozen(eq=False, kw_only=True)
 class Remember(Step):
     """Put the item in `slot` (a memory, table or function) into entry `index` of a region of the component's context."""
@@ -117,17 +127,19 @@ class Options:
     pointer: int
     memory: Slot | None
     realloc: Slot | None
-    post_return: Slot | None
+    post_return: Slot | LateExport | None
     callback: Slot | None
     is_async: bool
+    post_return_entry: int = 0
+    """Entry of the region `post_returns`, set when the function is first looked up."""
 
 
 @attrs.frozen(eq=False, kw_only=True)
 class Lift(Step):
-    """`canon lift`: the core function in slot `func` as a component function."""
+    """`canon lift`: the core function `func` as a component function."""
 
     instance: int
-    func: Slot
+    func: Slot | LateExport
     type: t.FuncType
     options: Options
 
@@ -198,7 +210,7 @@ class ComponentItem:
     scope: _Scope
 
 
-Item: TypeAlias = "Slot | InstanceItem | ComponentItem | Mapping[str, Slot] | None"
+Item: TypeAlias = "Slot | LateExport | InstanceItem | ComponentItem | Mapping[str, Slot | LateExport] | None"
 """What an index means while planning. A core instance made by hand is a mapping; a type other than a resource is None."""
 
 
@@ -215,6 +227,8 @@ class Plan:
     import_items: Mapping[str, Item]
     regions: Mapping[str, int]
     """How many entries each region of the component's context has."""
+    layout: ComponentLayout
+    """Of the component's context."""
     uses_tasks: bool
     """Whether anything in it can see that there are tasks: async functions, context storage and their like."""
 
@@ -235,6 +249,7 @@ def make_plan(component: m.ValidatedComponent) -> Plan:
         exports=exports,
         import_items=planner.import_items,
         regions=planner.regions,
+        layout=ComponentLayout(len(planner.instances), planner.regions),
         uses_tasks=planner.uses_tasks,
     )
 
@@ -339,9 +354,13 @@ class _Planner:
             InstantiateModule(slot=self._slot(), module=module, imports=imports, instance=scope.instance.index)
         )
 
+    def _now(self, item: Slot | LateExport) -> Slot:
+        """The slot of an item that a step needs when it runs."""
+        return self._export_of(item.instance, item.name) if isinstance(item, LateExport) else item
+
     def _export_of(self, instance: Any, name: str) -> Slot:
         if isinstance(instance, Mapping):
-            return instance[name]  # type: ignore[no-any-return]
+            return self._now(instance[name])
         slot = self._extracts.get((instance, name))
         if slot is None:
             slot = self._add(Extract(slot=self._slot(), instance=instance, name=name))
@@ -352,7 +371,10 @@ class _Planner:
         return {export.name: scope.spaces[export.sort][export.index] for export in d.exports}
 
     def _core_alias(self, scope: _Scope, d: m.AliasCoreExport) -> Item:
-        return self._export_of(scope.spaces[Sort.CORE_INSTANCE][d.instance], d.name)
+        instance = scope.spaces[Sort.CORE_INSTANCE][d.instance]
+        if d.sort is Sort.CORE_FUNC and not isinstance(instance, Mapping):
+            return LateExport(instance, d.name)
+        return self._export_of(instance, d.name)
 
     def _nothing(self, scope: _Scope, d: m.Definition) -> Item:
         return None
@@ -388,7 +410,9 @@ class _Planner:
         return target.spaces[d.sort][d.index]  # type: ignore[no-any-return]
 
     def _resource(self, scope: _Scope, d: m.ResourceDef) -> Item:
-        dtor = None if d.dtor is None else self._remember("destructors", scope.spaces[Sort.CORE_FUNC][d.dtor])
+        dtor = d.dtor
+        if dtor is not None:
+            dtor = self._remember("destructors", self._now(scope.spaces[Sort.CORE_FUNC][dtor]))
         name = d.id.debug or "resource"
         wide = str(d.rep) == "i64"
         slot = self._add(
@@ -437,16 +461,17 @@ class _Planner:
         funcs, memories = scope.spaces[Sort.CORE_FUNC], scope.spaces[Sort.CORE_MEMORY]
 
         def func(region: str, index: int | None) -> Slot | None:
-            return None if index is None else self._remember(region, funcs[index])
+            return None if index is None else self._remember(region, self._now(funcs[index]))
 
         return Options(
             encoding=o.string_encoding,
             pointer=8 if o.memory64 else 4,
             memory=None if o.memory is None else self._remember("memories", memories[o.memory]),
             realloc=func("reallocs", o.realloc),
-            post_return=func("post_returns", o.post_return),
+            post_return=None if o.post_return is None else funcs[o.post_return],
             callback=func("callbacks", o.callback),
             is_async=o.is_async,
+            post_return_entry=0 if o.post_return is None else self._entry("post_returns"),
         )
 
     def _lift(self, scope: _Scope, d: m.CanonLift) -> Item:

@@ -61,6 +61,8 @@ class ComponentLayout:
     counts: dict[str, int] = attrs.field(eq=False)
     offsets: dict[str, int] = attrs.field(init=False, eq=False)
     size: int = attrs.field(init=False)
+    template: bytes = attrs.field(init=False, eq=False, repr=False)
+    """Header and context as they begin: flags on, pointers poisoned, those to the store still missing."""
 
     def __attrs_post_init__(self) -> None:
         offsets = {"flags": VMComponentHeader.size}
@@ -70,6 +72,12 @@ class ComponentLayout:
             at += self.counts.get(name, 0) * struct.size
         object.__setattr__(self, "offsets", offsets)
         object.__setattr__(self, "size", (at + 15) & -16)
+        header = COMPONENT_MAGIC.to_bytes(4, "little") + (INSTANCE_HEADER.size + self.size).to_bytes(4, "little")
+        begin = COMPONENT_MAGIC.to_bytes(4, "little") + self.instances.to_bytes(4, "little")
+        flags = b"\1\0\0\0" * (2 * self.instances)
+        body = begin.ljust(VMComponentHeader.size, b"\0") + flags
+        poison = POISON.to_bytes(8, "little") * ((self.size - len(body)) // 8)
+        object.__setattr__(self, "template", header.ljust(INSTANCE_HEADER.size, b"\0") + body + poison)
 
 
 class ComponentContext:
@@ -81,22 +89,14 @@ class ComponentContext:
         self.layout = layout
         size = INSTANCE_HEADER.size + layout.size
         self._block: Any = native.new_block(size)
+        ffi.memmove(self._block, layout.template, size)
         start = native.address(self._block)
         self.address = start + INSTANCE_HEADER.size
         self._words: Any = ffi.cast("uint64_t *", self.address)
-        header = ffi.cast("uint32_t *", start)
-        header[0], header[1] = COMPONENT_MAGIC, size
-        ffi.cast("uint64_t *", start)[1] = handle
-        ffi.cast("uint64_t *", start)[2] = native.address(store.context)
-        words = ffi.cast("uint32_t *", self.address)
-        words[0], words[1] = COMPONENT_MAGIC, layout.instances
-        self._words[1] = native.address(store.context)
-        self._words[2] = native.address(store.context.builtins)
-        first = layout.offsets["lowerings"] // 8
-        for index in range(first, layout.size // 8):
-            self._words[index] = POISON
-        for index in range(layout.instances):
-            self.flags(index)[MAY_ENTER] = self.flags(index)[MAY_LEAVE] = 1
+        context = native.address(store.context)
+        header = ffi.cast("uint64_t *", start)
+        header[1], header[2] = handle, context
+        self._words[1], self._words[2] = context, native.address(store.context.builtins)
 
     def flags(self, instance: int) -> Any:
         """The flags words of a static instance: a `uint32_t *`."""

@@ -90,7 +90,7 @@ def adapted(
         signature = AdapterSignature(
             type=callee.type,
             encoding=options.encoding,
-            post_return=callee.options.post_return is not None,
+            post_return=callee.options.has_post_return,
             entered=len(entered),
         )
         _fill(put, caller, callee, options)

@@ -34,7 +34,8 @@ class HostCall:
         self.site = lifted.func.site
         self.finish = instance.store.core.finish
         self.flags = [member.flags for member in instance.chain]
-        self.post_site = None if lifted.options.post_return is None else lifted.options.post_return.site
+        post_return = lifted.options.post_return
+        self.post_site = None if post_return is None else post_return.site
         self.refuse = instance.refuse
 
     def failed(self, error: BaseException, started: bool, scope: CallScope | None, args: tuple[Any, ...]) -> None:
@@ -60,16 +61,26 @@ class HostCall:
 class LiftedFunc:
     """A component function that a guest implements (`FuncInst` of the reference semantics)."""
 
-    __slots__ = ("cache", "func", "instance", "options", "type")
+    __slots__ = ("_func", "cache", "instance", "options", "type")
 
     def __init__(
-        self, instance: ComponentInstance, type_: FuncType, func: Func, options: RuntimeOptions, cache: CodeCache
+        self,
+        instance: ComponentInstance,
+        type_: FuncType,
+        func: Callable[[], Func],
+        options: RuntimeOptions,
+        cache: CodeCache,
     ) -> None:
         self.instance = instance
         self.type = type_
-        self.func = func
+        self._func = func
         self.options = options
         self.cache = cache
+
+    @property
+    def func(self) -> Func:
+        """The core function; looked up when it is needed."""
+        return self._func()
 
     @property
     def resource(self) -> Callable[[Any], Any]:
@@ -98,7 +109,7 @@ class LiftedFunc:
             pointer=options.pointer,
             is_async=options.is_async,
             callback=options.callback is not None,
-            post_return=options.post_return is not None,
+            post_return=options.has_post_return,
             depth=depth,
         )
 

@@ -168,7 +168,8 @@ def guest_call(
     store = caller.store.core
     finish, u64 = store.finish, store.u64
     site = callee.func.site
-    post_site = None if callee.options.post_return is None else callee.options.post_return.site
+    post_return = callee.options.post_return
+    post_site = None if post_return is None else post_return.site
     has_result = callee.type.result is not None
     cannot_leave, refuse = caller.cannot_leave, target.refuse
 

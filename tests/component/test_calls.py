@@ -190,8 +190,8 @@ def test_too_many_instances_are_refused() -> None:
     for level in range(1, 24):
         levels += f" (component $c{level} (alias outer 1 $c{level - 1} (component $p)) (instance (instantiate $p)) (instance (instantiate $p)))"
     component = load(f"(component {levels} (instance (instantiate $c23)))")
-    with pytest.raises(rt.ExhaustionError):
-        rt.Linker(engine()).instantiate(rt.Store(engine()), component)
+    with rt.Store(engine()) as store, pytest.raises(rt.ExhaustionError):
+        rt.Linker(engine()).instantiate(store, component)
 
 
 def test_parameters_may_have_any_name() -> None:
