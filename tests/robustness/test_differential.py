@@ -20,12 +20,15 @@ def test_generated_modules_are_valid_and_run():
         assert generated == generate(index, **extras)
 
 
-@pytest.mark.parametrize("tier", ["lazy", "optimized"])
-def test_results_equal_those_of_wasmtime(tier):
+@pytest.mark.parametrize(
+    ("tier", "extras"),
+    [("lazy", []), ("lazy", ["references", "vectors"]), ("optimized", ["vectors"]), ("optimized", ["references"])],
+)
+def test_results_equal_those_of_wasmtime(tier, extras):
     from tests.robustness.differential import run
 
-    count = int(os.environ.get("DIFFERENTIAL", "100"))
-    report = run(count, seed=7, tier=tier)
+    count = int(os.environ.get("DIFFERENTIAL", "60"))
+    report = run(count, seed=7, tier=tier, extras=extras)
     assert not report.findings, str(report)
     assert report.cases == count
     assert report.outcomes["equal"] > count // 3
