@@ -243,6 +243,7 @@ def test_ten_thousand_fibers(guest: Guest) -> None:
 
 def test_ten_thousand_memories() -> None:
     """More than the pool keeps at once, then many one after the other."""
+    gc.collect()  # what other tests left must not be freed in between
     native.set_pool_limits(reservations=0)
     before, start = maps(), native.statistics()
     native.set_pool_limits(reservations=128)
