@@ -13,20 +13,26 @@
     >>> wit.decode(wit.encode(document)) == document.root
     True
 
-What it all means is in WIT.md of the component model; the model's classes are in `wit.model`.
+What it all means is in WIT.md of the component model; the model's classes are in `wit.model`. Names are imported when
+first used: a runtime that only wants to know what an identifier looks like loads no parser.
 """
 
 from __future__ import annotations
 
-import os
+from typing import TYPE_CHECKING
 
-from wit.decode import decode_package
-from wit.encode import encode
-from wit.errors import Source, Span, WitError
-from wit.gates import Options
-from wit.loader import load, load_text
-from wit.model import Package, Resolve
-from wit.printer import to_text
+if TYPE_CHECKING:
+    import os
+
+    from wit.encode import encode as encode
+    from wit.errors import Source as Source
+    from wit.errors import Span as Span
+    from wit.errors import WitError as WitError
+    from wit.gates import Options as Options
+    from wit.loader import load as load
+    from wit.model import Package as Package
+    from wit.model import Resolve as Resolve
+    from wit.printer import to_text as to_text
 
 __all__ = [
     "Options",
@@ -43,6 +49,32 @@ __all__ = [
     "to_text",
 ]
 
+_HOME = {
+    "Options": "wit.gates",
+    "Package": "wit.model",
+    "Resolve": "wit.model",
+    "Source": "wit.errors",
+    "Span": "wit.errors",
+    "WitError": "wit.errors",
+    "encode": "wit.encode",
+    "load": "wit.loader",
+    "to_text": "wit.printer",
+}
+
+
+def __getattr__(name: str) -> object:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    value = globals()[name] = getattr(importlib.import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *globals()})
+
 
 def parse(source: str | os.PathLike[str], options: Options | None = None) -> Resolve:
     """Parse and resolve a WIT document: from its text, or from the file or directory it is in.
@@ -51,6 +83,8 @@ def parse(source: str | os.PathLike[str], options: Options | None = None) -> Res
     text must hold all it refers to, dependencies as `package … { }` blocks; a directory is read as `load` does.
     Raises `WitError`, whose text shows the place.
     """
+    from wit.loader import load, load_text
+
     if isinstance(source, str) and (not source.strip() or not {"\n", ";", "{"}.isdisjoint(source)):
         return load_text(source, options=options)
     return load(source, options=options)
@@ -66,4 +100,6 @@ def decode(data: bytes | bytearray | memoryview) -> Package:
 
 def decode_document(data: bytes | bytearray | memoryview) -> Resolve:
     """Like `decode`, together with what the binary says of the packages that the package refers to."""
+    from wit.decode import decode_package
+
     return decode_package(bytes(data))

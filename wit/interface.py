@@ -82,7 +82,7 @@ class _Name:
     """What a name of an interface or world stands for: the syntax that defines it, and its model when built."""
 
     ident: ast.Ident
-    item: ast.Use | ast.TypeItem | ast.FuncItem | ast.Extern
+    item: ast.Use | ast.TypeItem | ast.FuncItem
     source: ast.Ident | None = None
     """In a `use`: the name at its origin."""
     excluded: str | None = None

@@ -10,11 +10,12 @@ from __future__ import annotations
 import functools
 import keyword
 import re
-from typing import NamedTuple
-
-import semver
+from typing import TYPE_CHECKING, NamedTuple
 
 from wit.errors import WitError
+
+if TYPE_CHECKING:
+    import semver
 
 __all__ = [
     "InterfaceId",
@@ -44,12 +45,24 @@ _WORDS = r"[a-z][0-9a-z]*(?:-[0-9a-z]+)*"
 
 _is_label = re.compile(_LABEL).fullmatch
 _is_words = re.compile(_WORDS).fullmatch
-_PLAIN = re.compile(rf"(?:\[(?P<kind>constructor|method|static)\])?(?P<first>{_LABEL})(?:\.(?P<second>{_LABEL}))?")
-_INTERFACE = re.compile(
-    rf"(?P<ns>{_WORDS}(?::{_WORDS})*):(?P<pkg>{_WORDS}(?:/{_LABEL})*)/(?P<iface>{_LABEL})(?:@(?P<version>.+))?"
-)
+
+
+# Compiling these takes milliseconds, which whoever loads a component without asking for such names need not spend.
+@functools.cache
+def _plain() -> re.Pattern[str]:
+    return re.compile(rf"(?:\[(?P<kind>constructor|method|static)\])?(?P<first>{_LABEL})(?:\.(?P<second>{_LABEL}))?")
+
+
+@functools.cache
+def _interface() -> re.Pattern[str]:
+    return re.compile(
+        rf"(?P<ns>{_WORDS}(?::{_WORDS})*):(?P<pkg>{_WORDS}(?:/{_LABEL})*)/(?P<iface>{_LABEL})(?:@(?P<version>.+))?"
+    )
+
+
 # Canonical versions (`1`, `0.2`, `0.0.3`, `0.0.0`) are no semver but may stand after `@` all the same.
 _match_canonical_version = re.compile(r"[1-9][0-9]*|0\.[1-9][0-9]*|0\.0\.[1-9][0-9]*|0\.0\.0").fullmatch
+_is_release = re.compile(r"(?:(?:0|[1-9][0-9]*)(?:\.(?!$)|$)){3}").fullmatch
 # More digits than this is no version anybody publishes, and Python refuses to convert numbers of some thousand digits.
 _MAX_VERSION_LENGTH = 256
 
@@ -110,7 +123,7 @@ def parse_plain_name(name: str) -> PlainName:
 
     Raises `WitError` if it is no `plainname` of the grammar.
     """
-    match = _PLAIN.fullmatch(name)
+    match = _plain().fullmatch(name)
     if match is not None:
         kind, first, second = match["kind"] or "", match["first"], match["second"]
         if kind in ("method", "static"):
@@ -152,7 +165,7 @@ def parse_interface_id(name: str) -> InterfaceId:
     The version is a full semantic version or a canonical one (`1`, `0.2`). Raises `WitError` if `name` is not of that
     form.
     """
-    match = _INTERFACE.fullmatch(name)
+    match = _interface().fullmatch(name)
     if match is None:
         raise WitError(f"`{name}` is not a valid interface name (wanted `namespace:package/interface@version`)")
     version: str | None = match["version"]
@@ -188,14 +201,23 @@ def is_canonical_version(text: str) -> bool:
 def is_semver(text: str) -> bool:
     """Whether `text` is a valid version of Semantic Versioning 2.0."""
     # The library's pattern lets digits of other scripts and a last newline pass.
-    return text.isascii() and len(text) <= _MAX_VERSION_LENGTH and text[-1:] != "\n" and semver.Version.is_valid(text)
+    if not text.isascii() or len(text) > _MAX_VERSION_LENGTH or text[-1:] == "\n":
+        return False
+    return _is_release(text) is not None or _semver().is_valid(text)
+
+
+def _semver() -> type[semver.Version]:
+    """The library's class, loaded when it is first needed: it brings its own command line's modules with it."""
+    from semver import Version
+
+    return Version
 
 
 def parse_version(text: str) -> semver.Version:
     """The version as a `semver.Version`. Raises `WitError` if it is none."""
     if not is_semver(text):
         raise WitError(f"`{text[:80]}` is not a valid semantic version")
-    return semver.Version.parse(text)
+    return _semver().parse(text)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -227,7 +249,7 @@ def canonical_version_key(text: str | None) -> str | None:
 def version_sort_key(text: str | None) -> semver.Version:
     """A key that sorts versions by semver precedence; no version comes first, a canonical version at its lowest."""
     if text is None:
-        return semver.Version(0, 0, 0, prerelease="0")
+        return _semver()(0, 0, 0, prerelease="0")
     if is_canonical_version(text):
-        return semver.Version.parse(text + ".0" * (2 - text.count(".")))
+        return _semver().parse(text + ".0" * (2 - text.count(".")))
     return parse_version(text)

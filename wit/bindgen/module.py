@@ -25,7 +25,6 @@ from wit.model import (
     TypeDef,
     Variant,
     World,
-    type_text,
 )
 from wit.names import is_interface_name, kebab_to_camel, kebab_to_shouty, kebab_to_snake, parse_interface_id
 
@@ -75,6 +74,7 @@ class _Module:
         self._items = [*_items(world, False), *_items(world, True)]
         self._exported = {item.interface for item in self._items if item.exported and item.interface is not None}
         self._definitions = list(_definitions(world))
+        self._labels = _labels(world)
         self._heavy = heavy_aliases(self._definitions)
         self._names = self._allot_names()
         labels = [f.name for item in self._items for f in item.functions]
@@ -169,7 +169,7 @@ class _Module:
         match definition.kind:
             case Record(fields=fields):
                 yield [
-                    _adopt("record", definition, (field.name for field in fields)),
+                    *self._adopt("record", definition, [field.name for field in fields]),
                     "@_attrs.frozen(slots=False)",
                     f"class {self._names[definition]}:",
                     *_doc(doc),
@@ -184,7 +184,7 @@ class _Module:
             case Enum(cases=labels):
                 members = ((kebab_to_shouty(c.name), str(i), c.docs) for i, c in enumerate(labels))
                 yield [
-                    _adopt("enum", definition, (case.name for case in labels)),
+                    *self._adopt("enum", definition, [case.name for case in labels]),
                     f"class {self._names[definition]}(_enum.Enum):",
                     *_doc(doc),
                     "",
@@ -193,7 +193,7 @@ class _Module:
             case Flags(flags=flags):
                 members = ((kebab_to_shouty(f.name), f"{1 << i:#x}", f.docs) for i, f in enumerate(flags))
                 yield [
-                    _adopt("flags", definition, (flag.name for flag in flags)),
+                    *self._adopt("flags", definition, [flag.name for flag in flags]),
                     f"class {self._names[definition]}(_enum.Flag, boundary=_enum.STRICT):",
                     *_doc(doc),
                     "",
@@ -216,8 +216,15 @@ class _Module:
             case_doc = _doc(case.docs or f"Case `{case.name}` of `{name}`.")
             head = ["@_attrs.frozen(slots=False)", f"class {cls}({name}):", *case_doc]
             yield [*head, "", f"    label = {_string(case.name)}", *value]
-        adopt = _call("_values.adopt_variant", [_string(definition.name), name, *classes])
-        yield [*(f"{name}.{camel} = {cls}" for camel, cls in zip(camels, classes, strict=True)), adopt]
+        adopt = [_call("_values.adopt_variant", [_string(label), name, *classes]) for label in self._labels[definition]]
+        yield [*(f"{name}.{camel} = {cls}" for camel, cls in zip(camels, classes, strict=True)), *adopt]
+
+    def _adopt(self, kind: str, definition: TypeDef, parts: list[str]) -> list[str]:
+        """Decorators that make the runtime use a class for the type under each of its names."""
+        return [
+            _call("@_values.adopt", [_string(kind), _string(label), *map(_string, parts)])
+            for label in self._labels[definition]
+        ]
 
     @staticmethod
     def _fields(rows: Iterable[tuple[str, str, str | None]]) -> Iterator[str]:
@@ -262,7 +269,7 @@ class _Module:
                 parts = _alternatives(result)
                 result = "\n".join(["(", *(f"        {'| ' * (i > 0)}{part}" for i, part in enumerate(parts)), "    )"])
             head = "\n".join([f"    {prefix}def {name}(", *lines, f"    ) -> {result}:"])
-        doc = _function_doc(function)
+        doc = _function_doc(function, types, out)
         if doc is None:
             return [f"{head} ..."]
         return [head, *("    " + line if line else "" for line in _doc(doc))]
@@ -395,6 +402,18 @@ def _definitions(world: World) -> Iterator[TypeDef]:
     yield from seen
 
 
+def _labels(world: World) -> dict[TypeDef, list[str]]:
+    """Every name that a definition goes by in the world, its own first: the runtime calls a type by what introduced it."""
+    labels: dict[TypeDef, list[str]] = {}
+    for item in (*world.imports.values(), *world.exports.values()):
+        typedefs = item.interface.types.values() if isinstance(item, InterfaceItem) else ()
+        for typedef in (item,) if isinstance(item, TypeDef) else typedefs:
+            known = labels.setdefault(typedef.definition, [typedef.definition.name])
+            if typedef.name not in known:
+                known.append(typedef.name)
+    return labels
+
+
 def _wish(label: str, owner: Interface | World | None) -> list[str]:
     """Names for something of an interface: short, with the interface, the package, the version."""
     camel = kebab_to_camel(label)
@@ -455,10 +474,6 @@ def _alternatives(union: str) -> list[str]:
     return parts
 
 
-def _adopt(kind: str, definition: TypeDef, labels: Iterable[str]) -> str:
-    return _call("@_values.adopt", [_string(kind), _string(definition.name), *map(_string, labels)])
-
-
 def _call(function: str, arguments: list[str]) -> str:
     """A call on one line, or if that is too long with one line for each argument."""
     line = f"{function}({', '.join(arguments)})"
@@ -476,7 +491,7 @@ def _class(head: str, doc: str, body: list[list[str]]) -> list[str]:
     return lines
 
 
-def _function_doc(function: Function) -> str | None:
+def _function_doc(function: Function, types: Annotator, flow: Flow) -> str | None:
     docs = function.docs
     if isinstance(function.result, ResultType) and function.kind != "constructor":
         raised = (

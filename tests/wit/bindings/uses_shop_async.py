@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import component_rt.values as values
-
 from shop_async import Price, Shop, define_imports
+
+import component_rt.values as values
 
 
 class Log:
