@@ -31,6 +31,7 @@ from core_rt.limits import Limits
 from core_rt.linker import Linker
 from core_rt.memory import Memory
 from core_rt.module import Module
+from core_rt.objects import ArrayRef, ExceptionRef, StructRef
 from core_rt.store import PARK, Store
 from core_rt.table import Table
 from core_rt.tag import Tag
@@ -86,12 +87,14 @@ __all__ = [
     "STRUCTREF",
     "V128",
     "AbsHeap",
+    "ArrayRef",
     "ArrayType",
     "Config",
     "DecodeError",
     "DefType",
     "Engine",
     "EngineBug",
+    "ExceptionRef",
     "ExhaustionError",
     "Features",
     "FieldType",
@@ -113,6 +116,7 @@ __all__ = [
     "RefType",
     "Store",
     "StoreError",
+    "StructRef",
     "StructType",
     "Table",
     "TableType",

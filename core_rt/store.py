@@ -20,9 +20,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, final
 
 from core_rt import native
-from core_rt.errors import EngineBug, ExhaustionError, StoreError, Trap, TrapCode, WasmError
+from core_rt.errors import EngineBug, ExhaustionError, GuestException, StoreError, Trap, TrapCode, WasmError
 from core_rt.limits import Limits
 from core_rt.native import ffi
+from core_rt.tag import Tag
 from core_rt.vm import structs
 from core_rt.vm.backtrace import Backtrace
 from core_rt.vm.libcalls import LIBCALLS
@@ -51,6 +52,7 @@ _TRAP = structs.STATUS_TRAP
 _NO_FIBER = structs.STATUS_NO_FIBER
 _BUSY = structs.STATUS_BUSY
 _CLOSED = structs.STATUS_CLOSED
+_THROWN = -2  # not of the shim: resume, an exception waits there
 
 _DEFAULT_LIMITS = Limits()
 
@@ -255,43 +257,66 @@ class Store:
         level = self.level
         hosts = self._hosts
         resume = native.resume_running
+        while True:
+            try:
+                while status:
+                    if status == _HOST_CALL:
+                        self.level = level + 1
+                        answer = hosts[context.host_index]()
+                        self.level = level
+                        if answer is PARK:
+                            fiber = ffi.cast("VMFiber *", context.running)
+                            native.park(fiber)
+                            return fiber
+                    elif status == _LIBCALL:
+                        fiber = ffi.cast("VMFiber *", context.running)
+                        fiber.answer[0] = LIBCALLS[fiber.libcall](self, fiber)
+                    elif status == _COMPILE:
+                        self._compile(ffi.cast("VMFiber *", context.running))
+                    elif status == _INTERRUPT:
+                        if self._interrupted() is PARK:
+                            fiber = ffi.cast("VMFiber *", context.running)
+                            native.park(fiber)
+                            return fiber
+                    elif status == _NO_FIBER:
+                        if context.depth > self.limits.nested_calls:
+                            raise Trap(TrapCode.STACK_OVERFLOW)
+                        self._all_fibers.append(self._fibers.new())
+                        status = native.call(site)
+                        continue
+                    elif status != _THROWN:
+                        raise self._refusal(status)
+                    status = resume(context)
+                return None
+            except BaseException as error:
+                if status == _BUSY:
+                    raise
+                if not (status == _HOST_CALL and isinstance(error, GuestException) and self._throw_into(level, error)):
+                    self.leave(level, error)
+                    if isinstance(error, RecursionError) and level > 8:
+                        raise Trap(TrapCode.STACK_OVERFLOW) from error
+                    raise
+            status = _THROWN
+
+    def _throw_into(self, level: int, error: GuestException) -> bool:
+        """A host function raised an exception of guests: hand it to the guest that called, if a `try_table` there waits for one.
+
+        Resuming the fiber then throws it.
+        """
+        tag = error.tag
+        if not isinstance(tag, Tag) or tag.store is not self:
+            return False
+        self.level = level
+        context = self.context
+        if context.depth != level + 1 or not native.catches(ffi.cast("VMFiber *", context.running)):
+            return False
         try:
-            while status:
-                if status == _HOST_CALL:
-                    self.level = level + 1
-                    answer = hosts[context.host_index]()
-                    self.level = level
-                    if answer is PARK:
-                        fiber = ffi.cast("VMFiber *", context.running)
-                        native.park(fiber)
-                        return fiber
-                elif status == _LIBCALL:
-                    fiber = ffi.cast("VMFiber *", context.running)
-                    fiber.answer[0] = LIBCALLS[fiber.libcall](self, fiber)
-                elif status == _COMPILE:
-                    self._compile(ffi.cast("VMFiber *", context.running))
-                elif status == _INTERRUPT:
-                    if self._interrupted() is PARK:
-                        fiber = ffi.cast("VMFiber *", context.running)
-                        native.park(fiber)
-                        return fiber
-                elif status == _NO_FIBER:
-                    if context.depth > self.limits.nested_calls:
-                        raise Trap(TrapCode.STACK_OVERFLOW)
-                    self._all_fibers.append(self._fibers.new())
-                    status = native.call(site)
-                    continue
-                else:
-                    raise self._refusal(status)
-                status = resume(context)
-        except BaseException as error:
-            if status == _BUSY:
-                raise
-            self.leave(level, error)
-            if isinstance(error, RecursionError) and level > 8:
-                raise Trap(TrapCode.STACK_OVERFLOW) from error
+            self.refs.make_room()
+            context.exception = self.refs.new_exception(error)
+        except Exception as wrong:
+            self.leave(level, wrong)
             raise
-        return None
+        return True
 
     @property
     def can_park(self) -> bool:
@@ -376,11 +401,14 @@ class Store:
 
     def _interrupted(self) -> object:
         """The guest saw the interrupt word. Python has looked for signals on the way here."""
+        self._check_deadline()
+        return None if self.on_interrupt is None else self.on_interrupt()
+
+    def _check_deadline(self) -> None:
         self._look_for_better_code()
         deadline = self._epoch_deadline
         if deadline is not None and self.engine.epoch >= deadline:
             raise Trap(TrapCode.INTERRUPT, None, Backtrace.of_fiber(self, ffi.cast("VMFiber *", self.context.running)))
-        return None if self.on_interrupt is None else self.on_interrupt()
 
     def _look_for_better_code(self) -> None:
         """Say where the guest is, so that what runs long gets optimised; use what was optimised since the last time.

@@ -10,9 +10,6 @@ import core_rt
 from tests.wast.core import run_core_script
 from tests.wast.suites import MISSING, scripts, suite
 
-# Folders whose instructions the compiler does not emit yet: decoded and validated, not run.
-LATER = ("exceptions",)
-
 SCRIPTS = scripts("core")
 
 
@@ -22,27 +19,14 @@ def _name(path: Path) -> str:
     return str(path.relative_to(folder).with_suffix(""))
 
 
-def _is_later(path: Path) -> bool:
-    return _name(path).split("/")[0] in LATER
-
-
-NOW = [path for path in SCRIPTS if not _is_later(path)]
-
-
 def test_suite_is_present():
     if not SCRIPTS:
         pytest.skip(MISSING)
-    assert len(NOW) > 90
+    assert len(SCRIPTS) > 90
 
 
 @pytest.mark.parametrize("tier", ["lazy", "optimized"])
-@pytest.mark.parametrize("path", NOW, ids=_name)
+@pytest.mark.parametrize("path", SCRIPTS, ids=_name)
 def test_script(path, tier, conformance):
     engine = core_rt.Engine(core_rt.Config(tiers=tier, cache=False))
     conformance(f"core, {tier} tier", run_core_script(path, engine))
-
-
-@pytest.mark.parametrize("path", [path for path in SCRIPTS if _is_later(path)], ids=_name)
-def test_script_decodes_and_validates(path, conformance):
-    engine = core_rt.Engine(core_rt.Config(cache=False))
-    conformance("core, decoded and validated only", run_core_script(path, engine, execute=False))

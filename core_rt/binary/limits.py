@@ -31,6 +31,7 @@ __all__ = [
     "MAX_TABLES",
     "MAX_TAGS",
     "MAX_TYPES",
+    "MAX_WAITING",
     "check_limit",
 ]
 
@@ -58,6 +59,8 @@ MAX_BLOCK_DEPTH: Final = 50_000
 MAX_BR_TABLE: Final = 65_520
 MAX_CATCHES: Final = 10_000
 """Clauses of a `try_table`."""
+MAX_WAITING: Final = 100_000
+"""Operands that lie below the `try_table`s of a function, those below several counted as often."""
 MAX_ARRAY_NEW_FIXED: Final = 10_000
 
 

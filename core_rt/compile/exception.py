@@ -5,30 +5,33 @@ Theory of operation. A function with a `try_table` keeps its `VMGcFrame` (see ro
 pointer, the frame pointer and the address of the *landing* code in its handler (`callbr`, so that LLVM knows the landing as a
 successor) and makes it current; every place where control joins stores what is current there.
 
-`throw` asks the host, which walks the frames to the innermost current handler, writes exception and tag to it and the payload to the
-store's values buffer, and answers with its address (without a handler it raises `GuestException` and drops the fiber). Then
-the thrower loads stack and frame pointer and jumps to the landing, which compares tags; if no clause wants the exception,
-it throws on from the handler outside.
+`throw` makes an object on the heap, the address of the tag's definition and the payload in it. The builtin `throw_ref` (native/exception.c)
+walks the frames to the innermost current handler, writes the exception there and answers with its address; without a handler the host
+raises `GuestException` and drops the fiber. Then the thrower loads stack and frame pointer and jumps to the landing, which
+compares tags; if no clause wants the exception, it throws on from the handler outside. So what does not throw pays five
+stores at a `try_table`, one store where control joins, and that the function's locals live in memory.
 
 What the landing may rely on: `callbr` clobbers every register, so LLVM keeps nothing but stack slots across it. Those could be
 reused inside for later values of the same variable, so locals of such a function live in memory, with volatile accesses, and
-operands below the `try_table` are put aside in slots of their own. Values of the preamble never change.
+operands below the `try_table` are put aside in slots of their own. Values of the preamble never change, and `returns_twice` keeps LLVM from
+giving their slots to others.
 """
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, Final
 
 from core_rt.compile.control import edge, open_label, set_current, skip
-from core_rt.compile.emitter import read_slot, write_slot
+from core_rt.compile.gc import load_field, new_struct, object_address, type_value
 from core_rt.compile.handlers import emits
-from core_rt.compile.signature import is_gcref, lltype
+from core_rt.compile.signature import lltype
 from core_rt.errors import TrapCode
 from core_rt.vm import structs as s
+from core_rt.vm.heap import TAG_OFFSET, exception_layout
 
 if TYPE_CHECKING:
     from core_rt.compile.emitter import Emitter
+    from core_rt.types import ValType
 
 _HANDLER: Final = s.VMHandler.offsets
 
@@ -76,13 +79,13 @@ def _go(f: Emitter, handler: str) -> None:
 
 @emits("throw")
 def _throw(f: Emitter, tag: int) -> None:
-    params = f.unit.module.tags[tag].type.func.params
+    layout = exception_layout(f.unit.module.tags[tag].type)
     f.end_region()
-    f.ret_area = max(f.ret_area, len(params), 1)
-    count = len(params)
-    for slot, (type_, value) in enumerate(zip(params, f.stack[len(f.stack) - count :])):
-        write_slot(f.let, f.out, lltype(type_), value, "%ra", slot)
-    _go(f, f.builtin("throw", str(tag), "%ra"))
+    type_ = type_value(f, len(f.unit.module.types) + tag)
+    exception = new_struct(f, type_, layout.size, layout.storages, layout.offsets)
+    place = object_address(f, exception, TAG_OFFSET)
+    f.out(f"store ptr {f.definition('tag', tag)}, ptr {place}, align 8{f.unit.alias_heap}")
+    _go(f, f.builtin("throw_ref", exception))
     skip(f)
 
 
@@ -100,15 +103,19 @@ def _throw_ref(f: Emitter, imm: Any) -> None:
 
 @emits("try_table")
 def _try_table(f: Emitter, imm: tuple[Any, ...]) -> None:
+    if not imm[3]:
+        open_label(f, "block", imm)
+        return
     f.end_region()
     f.tries += 1
     handler = f.entry(f"%try{f.tries}", f"alloca [{s.VMHandler.size} x i8], align 16")
     below = len(f.stack) - len(imm[0])
-    aside = _put_aside(f, f.stack[:below])
+    aside = _put_aside(f, f.stack[:below], imm[4])
     f.out(f"store volatile ptr {f.handler}, ptr {f.field(handler, _HANDLER['outer'])}")
     set_current(f, handler)
     landing, body = f.new_block("c"), f.new_block()
-    f.out(f"callbr void {_ENTER[f.unit.float_register]}(ptr {handler}) to label %{body} [label %{landing}]")
+    enter = _ENTER[f.unit.float_register]
+    f.out(f"callbr void {enter}(ptr {handler}) returns_twice to label %{body} [label %{landing}]")
     f.place(landing)
     operands = f.stack
     f.stack = [f.let(f"load volatile {place[0]}, ptr {place[1]}") if place else v for v, place in aside]
@@ -124,40 +131,18 @@ def _try_table(f: Emitter, imm: tuple[Any, ...]) -> None:
     f.begin_region()
 
 
-def _put_aside(f: Emitter, values: list[str]) -> list[tuple[str, tuple[str, str] | None]]:
+def _put_aside(f: Emitter, values: list[str], types: tuple[ValType, ...]) -> list[tuple[str, tuple[str, str] | None]]:
     """Copy operands to slots that nothing else uses. Constants are left as they are."""
     result: list[tuple[str, tuple[str, str] | None]] = []
-    for k, value in enumerate(values):
+    for k, (value, valtype) in enumerate(zip(values, types, strict=True)):
         if value[0] != "%":
             result.append((value, None))
             continue
-        type_ = _type_of(f, value)
+        type_ = lltype(valtype)
         place = f.entry(f"%aside{f.tries}.{k}", f"alloca {type_}")
         f.out(f"store volatile {type_} {value}, ptr {place}")
         result.append((value, (type_, place)))
     return result
-
-
-_CAST: Final = re.compile(r"(?:[sz]ext|trunc|bitcast|fp\w+|[su]itofp|ptrtoint|inttoptr) .* to ([^,]+)")
-_RESULT: Final = re.compile(r"(?:call(?: tailcc| nnan)*|load(?: atomic)?(?: volatile)?|phi|select i1 \S+) (<[^>]+>|\w+)")
-_PLAIN: Final = re.compile(r"\w+(?: nnan| nsw| nuw)* (<[^>]+>|\w+)")
-
-
-def _type_of(f: Emitter, value: str) -> str:
-    """The LLVM type of an operand, from the line that defines it: types of operands are not kept, this is the one who asks."""
-    if value[1:].isdigit() and int(value[1:]) <= len(f.signature.params):
-        return f.signature.params[int(value[1:]) - 1]
-    head = f"{value} = "
-    for line in reversed(f.lines):
-        for part in line.split("\n"):
-            if part.startswith(head):
-                text = part[len(head) :].partition(", !dbg")[0]
-                found = _CAST.match(text) or _RESULT.match(text) or _PLAIN.match(text)
-                assert found is not None, text
-                if text.startswith("extractelement"):
-                    return found[1][1:-1].partition(" x ")[2]
-                return found[1]
-    raise AssertionError(value)
 
 
 def _land(f: Emitter, handler: str, catches: tuple[tuple[int, int | None, int], ...]) -> None:
@@ -165,7 +150,8 @@ def _land(f: Emitter, handler: str, catches: tuple[tuple[int, int | None, int], 
     f.out(f"store volatile ptr %gc, ptr {f.store_field('gc_frame')}")
     set_current(f, f.handler)
     exception = f.let(f"load volatile i32, ptr {f.field(handler, _HANDLER['exception'])}")
-    thrown = f.let(f"load volatile ptr, ptr {f.field(handler, _HANDLER['tag'])}")
+    f.gc_values.add(exception)
+    thrown = f.let(f"load ptr, ptr {object_address(f, exception, TAG_OFFSET)}, align 8{f.unit.alias_heap}")
     for kind, tag, depth in catches:
         height = len(f.stack)
         following = ""
@@ -174,14 +160,12 @@ def _land(f: Emitter, handler: str, catches: tuple[tuple[int, int | None, int], 
             same = f.let(f"icmp eq ptr {thrown}, {f.definition('tag', tag)}")
             f.out(f"br i1 {same}, label %{wanted}, label %{following}")
             f.place(wanted)
-            values = f.let(f"load ptr, ptr {f.store_field('values')}")
-            for slot, type_ in enumerate(f.unit.module.tags[tag].type.func.params):
-                f.stack.append(read_slot(f.let, lltype(type_), values, slot))
-                if is_gcref(type_):
-                    f.gc_values.add(f.stack[-1])
+            layout = exception_layout(f.unit.module.tags[tag].type)
+            base = object_address(f, exception)
+            for storage, offset in zip(layout.storages, layout.offsets):
+                load_field(f, storage, f.field(base, offset))
         if kind & 1:
             f.stack.append(exception)
-            f.gc_values.add(exception)
         label = f.labels[-1 - depth]
         edge(f, label)
         f.out(f"br label %{label.name}")

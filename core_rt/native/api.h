@@ -9,6 +9,7 @@ int vm_resume(VMFiber *fiber);
 int vm_resume_running(VMStoreContext *store);
 int vm_park(VMFiber *fiber);
 int vm_abandon(VMFiber *fiber);
+int vm_catches(VMFiber *fiber);
 VMFiber *vm_running(VMStoreContext *store);
 int vm_is_parked(VMFiber *fiber);
 uint64_t vm_thread_token(void);

@@ -217,6 +217,7 @@ void vm_host_call(VMHostFuncContext *context, void *values) {
   fiber->callee = context;
   fiber->values = values;
   vm_leave(fiber, STATUS_HOST_CALL);
+  if (UNLIKELY(store->exception)) vm_throw_again(store);
 }
 
 void vm_stub_leave(VMContextHeader *vmctx, uint64_t index) {

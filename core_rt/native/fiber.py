@@ -19,6 +19,7 @@ __all__ = [
     "FiberStacks",
     "abandon",
     "backtrace",
+    "catches",
     "call",
     "frames",
     "is_parked",
@@ -49,6 +50,11 @@ def park(fiber: CData) -> None:
 def abandon(fiber: CData) -> None:
     """Drop what is suspended on a fiber (the innermost one of its store, or a parked one); the fiber is idle again."""
     _check(lib.vm_abandon(fiber), "abandon")
+
+
+def catches(fiber: CData) -> bool:
+    """Whether an exception from the host function that a fiber waits for would arrive at one of its `try_table`s."""
+    return bool(lib.vm_catches(fiber))
 
 
 def is_parked(fiber: CData) -> bool:

@@ -144,6 +144,8 @@ typedef struct Store {
 HIDDEN void vm_switch(void **save_sp, void *load_sp);
 HIDDEN __attribute__((noreturn)) void vm_jump(void *load_sp);
 HIDDEN void vm_fiber_start(void);
+/* Continues a frame of this fiber at `landing`, which expects nothing in the other registers. */
+HIDDEN __attribute__((noreturn)) void vm_land(void *landing, void *sp, void *fp);
 HIDDEN __attribute__((noreturn)) void vm_fiber_main(VMFiber *fiber);
 HIDDEN void vm_stub_common(void);
 HIDDEN void vm_stub_leave(VMContextHeader *vmctx, uint64_t index);
@@ -161,6 +163,9 @@ static inline VMFiber *vm_fiber_of(void *context) {
   /* VMContextHeader and VMHostFuncContext have their store at the same place */
   return ((VMStoreContext *)((VMContextHeader *)context)->store)->running;
 }
+
+/* ------------------------------------------------------------------------------------------------ exception.c */
+HIDDEN __attribute__((noreturn)) void vm_throw_again(VMStoreContext *store);
 
 /* ------------------------------------------------------------------------------------------------ trap.c */
 /* Ends the guest's call from a builtin: `fp` and `return_address` are those of the builtin that compiled code called. */

@@ -31,6 +31,12 @@ __asm__(
     END("vm_jump")
     END("vm_switch")
 
+    FUNCTION("vm_land") /* rdi: where, rsi: stack pointer, rdx: frame pointer */
+    "  movq %rsi, %rsp\n"
+    "  movq %rdx, %rbp\n"
+    "  jmp *%rdi\n"
+    END("vm_land")
+
     FUNCTION("vm_fiber_start") /* rbx: the fiber */
     "  .cfi_startproc\n"
     "  .cfi_undefined rip\n"
@@ -102,6 +108,12 @@ __asm__(
     "  ret\n"
     END("vm_jump")
     END("vm_switch")
+
+    FUNCTION("vm_land") /* x0: where, x1: stack pointer, x2: frame pointer */
+    "  mov sp, x1\n"
+    "  mov x29, x2\n"
+    "  br x0\n"
+    END("vm_land")
 
     FUNCTION("vm_fiber_start") /* x19: the fiber */
     "  .cfi_startproc\n"

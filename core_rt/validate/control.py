@@ -294,8 +294,12 @@ def try_table(s: BodyState, op: int) -> tuple[Any, ...]:
             raise s.invalid(f"type mismatch: catch gives {list(given)}, label {label} takes {list(s.label(label))}")
         catches.append((kind, tag, label))
     s.pops(params)
+    # Where operands wait below, compiled code has to put them aside: it needs their types, and a bound on their number.
+    below = tuple(s.stack) if catches else ()
+    s.waiting += len(below)
+    limits.check_limit("operands below try_table", s.waiting, limits.MAX_WAITING, at)
     frame = s.enter(op, params, results)
-    return params, results, frame.assigned, tuple(catches)
+    return params, results, frame.assigned, tuple(catches), below
 
 
 # ------------------------------------------------------------------------------------------ parametric

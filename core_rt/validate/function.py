@@ -14,7 +14,8 @@ indirect        `(type, table)`
 select          the operands' `ValType`, also where the instruction names none (None: unknown, in unreachable code)
 heap            ref.null: the heap type; ref.test, ref.cast: the `RefType`
 cast            `(label, source RefType, target RefType)`
-try             `(params, results, assigned, catches)`, a catch being `(kind, tag or None, label)`
+try             `(params, results, assigned, catches, below)`, a catch being `(kind, tag or None, label)`, `below` the types
+                of the operands under the parameters, where there is a catch
 elemtable       `(segment, table)`;  tables `(target, source)`
 datamem         `(segment, memory)`;  mems `(target, source)`
 field           `(type, field)`;  typecount `(type, count)`;  types `(target type, source type)`

@@ -87,7 +87,7 @@ class BodyState:
 
     __slots__ = (
         "assigned", "at", "code", "data", "features", "frames", "func_type", "height", "locals", "module", "pos",
-        "reader", "set_log", "stack", "types", "unset",
+        "reader", "set_log", "stack", "types", "unset", "waiting",
     )  # fmt: skip
 
     def __init__(self, module: DecodedModule, func_type: FuncType, data: bytes) -> None:
@@ -109,6 +109,8 @@ class BodyState:
         # block's end).
         self.unset: set[int] = set()
         self.set_log: list[int] = []
+        self.waiting = 0
+        """Operands below the `try_table`s so far."""
 
     def invalid(self, message: str) -> ValidationError:
         """The error for breaking a typing rule at the instruction at hand."""

@@ -98,6 +98,10 @@ def ref_func(store: Store, fiber: Any) -> int:
     return _instance(store, fiber).funcref(fiber.arguments[0])
 
 
+def throw_uncaught(store: Store, fiber: Any) -> int:
+    raise store.refs.exception_error(int(fiber.arguments[0]))
+
+
 def gc_exhausted(store: Store, fiber: Any) -> int:
     raise ExhaustionError(
         f"no room for an object of {fiber.arguments[0]} bytes on the heap of {store.limits.gc_heap_bytes} bytes"
@@ -136,7 +140,7 @@ def _not_here(name: str) -> Libcall:
 
 _HERE: dict[str, Libcall] = {
     function.__name__: function
-    for function in (out_of_fuel, memory_grow, table_get_lazy, table_grow, elem_drop, ref_func, gc_exhausted)
+    for function in (out_of_fuel, memory_grow, table_get_lazy, table_grow, elem_drop, ref_func, gc_exhausted, throw_uncaught)
 }
 _HERE |= {"throw": throw, "throw_ref": throw_ref}
 _HERE |= {"table_fill": table_fill, "table_copy": table_copy, "table_init": table_init}

@@ -198,10 +198,9 @@ GC_FRAME_CATCHES = 1 << 32
 """Added to `VMGcFrame.count` in functions that catch exceptions: the word before the frame points to the `VMHandler` of the innermost
 `try_table` that is open in it, or is null."""
 VMHandler = Struct(
-    # An open `try_table`. `sp`, `fp` and `landing` are where an exception continues; the host writes `tag` (the address of a
-    # VMTagDefinition) and `exception` (an exnref) and puts the payload into `VMStoreContext.values`.
+    # An open `try_table`. `sp`, `fp` and `landing` are where an exception continues; who throws writes `exception` (an exnref).
     "VMHandler",
-    "ptr outer,ptr sp,ptr fp,ptr landing,ptr tag,u32 exception,u32 reserved",
+    "ptr outer,ptr sp,ptr fp,ptr landing,u32 exception,u32 reserved",
 )
 
 STRUCTS: tuple[Struct, ...] = (
@@ -292,8 +291,9 @@ BUILTINS: tuple[Builtin, ...] = (
     _builtin("gc_array_fill", "i32 i32 i64 i64 i32", "c"),  # (array, at, element's low and high half, n)
     _builtin("gc_is_subtype", "i32 i32 -> i32", "c"),  # (DefType.id, wanted DefType.id); for functions
     _builtin("gc_subtype_asked", "i32 i32 -> i32", "host"),  # the same, when it was not asked before
-    _builtin("throw", "i32 ptr -> ptr", "host"),  # (tag index, ValRaw*) -> VMHandler*; does not return if nothing catches
-    _builtin("throw_ref", "i32 -> ptr", "host"),  # (exnref) -> VMHandler*, likewise
+    # Exceptions (exception.c)
+    _builtin("throw_ref", "i32 -> ptr", "c"),  # (exnref, not null) -> VMHandler*; does not return if no guest frame catches
+    _builtin("throw_uncaught", "i32", "host"),  # (exnref): does not return
     _builtin("atomic_wait32", "ptr i64 i32 i64 -> i32", "host"),
     _builtin("atomic_wait64", "ptr i64 i64 i64 -> i32", "host"),
     _builtin("atomic_notify", "ptr i64 i32 -> i32", "host"),
