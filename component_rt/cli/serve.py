@@ -37,6 +37,7 @@ def serve_file(path: Path, addr: str, grants: Grants, max_requests: int) -> None
         raise WasmError(f"serving needs {error.name}: pip install 'component-rt[http]'") from None
     import component_rt as rt
     from component_rt.wasi import http_server
+    from component_rt.wasi.pollable import check_interrupt, interruptible
 
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     host, port = _address(addr)
@@ -55,9 +56,11 @@ def serve_file(path: Path, addr: str, grants: Grants, max_requests: int) -> None
         with rt.Store(engine, limits=make_limits(grants)) as store:
             if grants.fuel is not None:
                 store.fuel = grants.fuel
-            if grants.timeout is not None:
-                store.core.on_interrupt = _Deadline(grants.timeout)
-            linker.instantiate(store, component).exports[_HANDLER].handle(request, outparam)
+            check = _Deadline(grants.timeout) if grants.timeout is not None else _never
+            with interruptible(check):
+                # The same checks while it computes as while it waits.
+                store.core.on_interrupt = check_interrupt
+                linker.instantiate(store, component).exports[_HANDLER].handle(request, outparam)
 
     async def main() -> None:
         async with trio.open_nursery() as nursery:
@@ -77,8 +80,12 @@ def serve_file(path: Path, addr: str, grants: Grants, max_requests: int) -> None
         raise KeyboardInterrupt from None
 
 
+def _never() -> None:
+    return None
+
+
 class _Deadline:
-    """Called at every tick of a running guest: stops it once its time is over."""
+    """Called while a guest runs or waits: stops it once its time is over."""
 
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds

@@ -24,7 +24,7 @@ from component_rt.wasi._values import Case, Err, Ok, variant
 from component_rt.wasi.http_fields import Fields, HttpError, content_length
 from component_rt.wasi.http_types import IncomingBody, IncomingRequest, OutgoingResponse, ResponseOutparam
 from component_rt.wasi.pipe import Pipe
-from component_rt.wasi.pollable import wait_any
+from component_rt.wasi.pollable import interruptible, wait_any
 from core_rt.errors import GuestExit, WasmError
 
 __all__ = ["Guest", "serve", "serve_connection"]
@@ -201,8 +201,13 @@ async def _run_guest(
     limiter: trio.CapacityLimiter,
     done: trio.Event,
 ) -> None:
+    def work() -> None:
+        # A guest that nobody waits for any more ends at its next wait (or, if the host checks there, its next tick).
+        with interruptible(trio.from_thread.check_cancelled):
+            guest(request, outparam)
+
     try:
-        await trio.to_thread.run_sync(guest, request, outparam, abandon_on_cancel=True, limiter=limiter)
+        await trio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=limiter)
     except GuestExit:
         pass
     except WasmError as error:

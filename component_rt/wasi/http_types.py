@@ -39,8 +39,9 @@ _METHODS = frozenset({"get", "head", "post", "put", "delete", "connect", "option
 _SCHEMES = {"http": "HTTP", "https": "HTTPS"}
 _is_path = re.compile(r"[/?*][!-~\x80-\U0010ffff]*|").fullmatch
 _is_scheme = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*").fullmatch
+# No percent in a host: it could name one host to a policy and another to the transport.
 _is_authority = re.compile(
-    r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:%]*@)?(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~!$&'()*+,;=%]+)(?::[0-9]{0,5})?"
+    r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:%]*@)?(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~!$&'()*+,;=]+)(?::[0-9]{0,5})?"
 ).fullmatch
 
 

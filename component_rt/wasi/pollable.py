@@ -30,7 +30,9 @@ __all__ = [
     "Pollable",
     "Source",
     "Wake",
+    "check_interrupt",
     "fd_ready",
+    "interruptible",
     "needs_trio",
     "sources_of",
     "wait_any",
@@ -152,8 +154,29 @@ class Notice:
             os.close(fd)
 
 
+_thread = threading.local()
+
+
+def check_interrupt() -> None:
+    """Raise what this thread's checks want raised (see `interruptible`)."""
+    for check in getattr(_thread, "checks", ()):
+        check()
+
+
+@contextlib.contextmanager
+def interruptible(check: Callable[[], object]) -> Iterator[None]:
+    """Call `check` at every slice that this thread waits; what it raises ends the wait. May be nested."""
+    before = getattr(_thread, "checks", ())
+    _thread.checks = (*before, check)
+    try:
+        yield
+    finally:
+        _thread.checks = before
+
+
 def watch(wakes: Sequence[Wake]) -> None:
     """Let this thread wait until one of `wakes` may have come true, or one slice has passed."""
+    check_interrupt()
     timeout = _SLICE
     poll = select.poll()
     masks: dict[int, int] = {}

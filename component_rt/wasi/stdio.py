@@ -200,6 +200,17 @@ class FdOutput(OutputStream):
             self._flush()
         return os.write(self._fd, data)
 
+    def _put_all_sync(self, contents: bytes) -> None:
+        # A thread that would wait for room may as well wait in the write itself, which signals interrupt all the same.
+        done = 0
+        while done < len(contents) and not self._ended:
+            taken = self._step(contents, done, len(contents))
+            done += taken
+            if not taken:
+                break
+        if done < len(contents) or self._ended:
+            super()._put_all_sync(contents[done:])
+
     def ready(self) -> bool:
         return not self._polls or fd_ready(self._fd, WRITE)
 

@@ -362,3 +362,22 @@ def test_waiting_for_many_is_cancelled_cleanly() -> None:
         assert await wait_any(notices) == [3]
 
     run(main)
+
+
+def test_waits_can_be_interrupted() -> None:
+    from component_rt.wasi.pollable import check_interrupt, interruptible
+
+    class Enough(Exception):
+        pass
+
+    seen = []
+
+    def check() -> None:
+        seen.append(1)
+        if len(seen) == 2:
+            raise Enough
+
+    with pytest.raises(Enough), interruptible(lambda: None), interruptible(check):
+        wait_any_sync((Notice(),))
+    check_interrupt()
+    assert len(seen) == 2
