@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from core_rt.errors import ExhaustionError, Trap, TrapCode
+from core_rt.errors import ExhaustionError, GuestException, Trap, TrapCode
 
 if TYPE_CHECKING:
     from component_rt.instance import ComponentInstance
 
-__all__ = ["CallScope", "ResourceHandle", "ResourceType", "Table", "trap", "trap_if"]
+__all__ = ["CallScope", "ResourceHandle", "ResourceType", "Table", "trap", "trap_if", "uncaught"]
 
 MAX_LENGTH: Final = (1 << 28) - 1
 
@@ -26,6 +26,12 @@ def trap_if(condition: object, message: str) -> None:
     """Trap with `message` if `condition`: the guest's fault, never ours."""
     if condition:
         raise Trap(TrapCode.CANONICAL_ABI, message)
+
+
+def uncaught(error: BaseException) -> None:
+    """No exception of core WebAssembly leaves a component: one that nobody caught is a trap (`call_and_trap_on_throw`)."""
+    if isinstance(error, GuestException):
+        raise Trap(TrapCode.UNCAUGHT_EXCEPTION, None, error.frames) from error
 
 
 class Table:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from component_rt.handles import ResourceType, Table
+from component_rt.handles import ResourceType, Table, uncaught
 from component_rt.plan import (
     Builtin,
     Constant,
@@ -74,6 +74,7 @@ class ComponentInstance:
         "threads",
         "tree",
         "turns",
+        "uses_tags",
         "uses_tasks",
     )
 
@@ -93,7 +94,7 @@ class ComponentInstance:
         """From the root to this instance."""
         self.members: list[ComponentInstance] = []
         self.first_trap: BaseException | None = None
-        self.uses_tasks = False
+        self.uses_tasks = self.uses_tags = False
         self.tree: Any = None
         """Of the root: what the scheduler knows about the tree (`tasks.scheduler.Tree`)."""
         self.turns: Any = None
@@ -165,6 +166,7 @@ class ComponentInstance:
         except BaseException as error:
             self.store.core.unwind(error)
             self.poison(error)
+            uncaught(error)
             raise
         for instance in entering:
             instance.flags[MAY_ENTER] = 1
@@ -268,7 +270,7 @@ class Runtime:
             parent = None if static.parent is None else self.instances[static.parent]
             made = ComponentInstance(store, parent, static.index, self.context)
             made._resources = _Resources(static.resources, self.slots)
-            made.uses_tasks = plan.uses_tasks
+            made.uses_tasks, made.uses_tags = plan.uses_tasks, plan.uses_tags
             self.instances.append(made)
 
     def run(self) -> ComponentInstance:

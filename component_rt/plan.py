@@ -229,6 +229,8 @@ class Plan:
     """How many entries each region of the component's context has."""
     layout: ComponentLayout
     """Of the component's context."""
+    uses_tags: bool
+    """Whether a core module in it can throw exceptions: then calls between guests need somebody who stops them."""
     uses_tasks: bool
     """Whether anything in it can see that there are tasks: async functions, context storage and their like."""
 
@@ -250,6 +252,8 @@ def make_plan(component: m.ValidatedComponent) -> Plan:
         import_items=planner.import_items,
         regions=planner.regions,
         layout=ComponentLayout(len(planner.instances), planner.regions),
+        uses_tags=any(isinstance(s, LoadModule) and bool(s.definition.module.tags) for s in planner.steps)
+        or any(isinstance(s, ImportItem) and isinstance(s.type, t.CoreModuleType) for s in planner.steps),
         uses_tasks=planner.uses_tasks,
     )
 

@@ -15,7 +15,7 @@ import attrs
 from component_rt import resources
 from component_rt.abi.strings import string_loader, string_storer
 from component_rt.abi.unit import MAX_LIFTED, over_budget
-from component_rt.handles import CallScope, ResourceHandle, remove_own, resource_handle
+from component_rt.handles import CallScope, ResourceHandle, remove_own, resource_handle, uncaught
 from core_rt.errors import Trap, TrapCode
 from core_rt.native import call as vm_call
 
@@ -147,6 +147,7 @@ class LiftLowerContext:
             except BaseException as error:
                 store.unwind(error)
                 instance.poison(error)
+                uncaught(error)
                 raise
             address = slots[0]
             flags[1] = 1

@@ -9,6 +9,7 @@ from component_rt.abi.codegen import CodeCache, Signature, named
 from component_rt.abi.context import NO_MEMORY, LiftLowerContext
 from component_rt.abi.errors import explain
 from component_rt.abi.mismatch import Mismatch
+from component_rt.handles import uncaught
 from core_rt.errors import StoreError, Trap
 from wit.names import kebab_to_snake
 
@@ -54,6 +55,7 @@ class HostCall:
                 scope.rollback()
             for flags in self.flags:
                 flags[0] = 1
+        uncaught(error)
         if isinstance(error, Mismatch):
             raise explain(self._label, self._type.params, args) from None
 

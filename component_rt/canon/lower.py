@@ -12,7 +12,7 @@ from component_rt.abi.codegen import CodeCache, Signature
 from component_rt.abi.context import NO_MEMORY, LiftLowerContext
 from component_rt.abi.errors import explain_value
 from component_rt.canon.lift import LiftedFunc
-from component_rt.handles import CallScope
+from component_rt.handles import CallScope, uncaught
 from component_rt.types import FuncType, ResultType
 from component_rt.values import Err, Ok
 from core_rt.errors import Trap, TrapCode
@@ -201,6 +201,7 @@ def guest_call(
         except BaseException as error:
             store.unwind(error)
             target.poison(error)
+            uncaught(error)
             raise
         for member in entering:
             member[0] = 1

@@ -207,3 +207,29 @@ def test_parameters_may_have_any_name() -> None:
         assert f(**{("from_" if name == "from" else name): i for i, name in enumerate(names)}) == 0
         with pytest.raises(TypeError, match="parameter `len`"):
             f(0, "x", *range(10))
+
+
+THROWS = """(component
+  (component $inner
+    (core module $m (tag $t) (func (export "f") (throw $t)))
+    (core instance $i (instantiate $m))
+    (func (export "f") (canon lift (core func $i "f"))))
+  (component $outer
+    (import "f" (func $f))
+    (core func $f' (canon lower (func $f)))
+    (core module $m (import "" "f" (func $f)) (func (export "run") (block $h (try_table (catch_all $h) (call $f)))))
+    (core instance $i (instantiate $m (with "" (instance (export "f" (func $f'))))))
+    (func (export "run") (canon lift (core func $i "run"))))
+  (instance $a (instantiate $inner))
+  (instance $b (instantiate $outer (with "f" (func $a "f"))))
+  (export "run" (func $b "run"))
+  (export "f" (func $a "f")))"""
+
+
+@pytest.mark.parametrize("name", ["run", "f"])
+def test_exceptions_do_not_leave_a_component(name: str) -> None:
+    with rt.Store(engine()) as store:
+        instance = instantiate(store, THROWS)
+        with pytest.raises(rt.Trap) as caught:
+            instance.exports[name]()
+        assert caught.value.code is rt.TrapCode.UNCAUGHT_EXCEPTION
