@@ -36,6 +36,8 @@ class Store:
     """
 
     is_async = False
+    working = False
+    """Whether a worker thread is inside the core store."""
 
     def __init__(
         self, engine: Engine, data: object = None, limits: Limits | None = None, *, handles: int = 1_000_000

@@ -349,6 +349,50 @@ class Store:
         finally:
             self.park_depth = outer
 
+    def resume_slice(self, fiber: Any) -> int:
+        """Continue a parked fiber, on any thread, until it needs the host or runs into the next tick; the status then.
+
+        The fiber is parked again in both cases. `settle` deals with the status, on the thread that the host's functions belong to.
+        """
+        context = self.context
+        try:
+            status: int = native.resume(fiber)
+            while status:
+                if status == _LIBCALL:
+                    fiber.answer[0] = LIBCALLS[fiber.libcall](self, fiber)
+                elif status == _COMPILE:
+                    self._compile(fiber)
+                else:
+                    if status == _INTERRUPT:
+                        self._check_deadline()
+                    if status in (_INTERRUPT, _HOST_CALL):
+                        native.park(fiber)
+                    return status
+                status = native.resume_running(context)
+        except BaseException as error:
+            self.unwind(error)
+            raise
+        return status
+
+    def settle(self, fiber: Any, status: int) -> Any:
+        """Go on after `resume_slice`. Returns as `resume` does."""
+        if status == _INTERRUPT:
+            return self.resume(fiber)
+        if status != _HOST_CALL:
+            if status:
+                raise self._refusal(status)
+            return None
+        outer = self.park_depth
+        self.park_depth = self.context.depth
+        try:
+            answer = self._hosts[self.context.host_index]()
+        except BaseException as error:
+            self.discard(fiber, error)
+            raise
+        finally:
+            self.park_depth = outer
+        return fiber if answer is PARK else self.resume(fiber)
+
     def discard(self, fiber: Any, error: BaseException | None) -> None:
         """Drop a parked fiber, because `error` (which gets its frames as notes) passes through or nobody needs it."""
         if self.closed:

@@ -230,6 +230,7 @@ class HostCall:
         "on_done",
         "result",
         "started",
+        "stopped",
         "store",
         "task",
         "tree",
@@ -244,6 +245,8 @@ class HostCall:
         self.done = False
         self.cancelled = False
         self.started = False
+        self.stopped = False
+        """Whether it was cancelled, and the guest stopped for that."""
         self.result: Any = None
         self.error: BaseException | None = None
         self.on_done: Callable[[], None] = _nothing
@@ -255,6 +258,8 @@ class HostCall:
         """Enter the guest."""
         callee = self.callee
         root = callee.inst.root
+        if self.done:  # cancelled before it began
+            return
         self.started = True
         if not root.flags[0] or root.first_trap is not None:
             try:
@@ -539,6 +544,7 @@ class AsyncHostImport(HostImport):
         subtask.advance("start")
 
         def finish() -> Steps:
+            tree.pendings.pop(pending, None)
             if pending.cancelled:
                 subtask.advance("cancel")
             else:
@@ -559,5 +565,5 @@ class AsyncHostImport(HostImport):
         subtask.on_cancel = on_cancel
         tree = Tree.of(instance)
         pending.on_done = lambda: store.scheduler.post(tree, finish())
-        pending.tree = tree
+        tree.pendings[pending] = None
         return subtask

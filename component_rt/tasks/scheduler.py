@@ -80,7 +80,7 @@ class Core(Protocol):
 class Tree:
     """What the scheduler knows about one tree of instances (everything that one call of `instantiate` made)."""
 
-    __slots__ = ("aside", "aside_entered", "calls", "deferred", "preempted", "root", "running", "threads")
+    __slots__ = ("aside", "aside_entered", "calls", "deferred", "pendings", "preempted", "root", "threads")
 
     def __init__(self, root: ComponentInstance | None) -> None:
         self.root = root
@@ -92,8 +92,8 @@ class Tree:
         self.aside_entered: tuple[Any, ...] = ()
         self.preempted = False
         """Whether what is aside is a guest that has been computing."""
-        self.running = False
-        """Whether the chain that is aside is being run by a worker thread just now."""
+        self.pendings: dict[Any, None] = {}
+        """What the host does for guests of the tree besides: anything with `abandon()`."""
         self.deferred: list[Thread] = []
 
     @staticmethod
@@ -108,7 +108,7 @@ class Tree:
 class Scheduler:
     """See the module. `core` runs fibers; `notify` is called when there is something to do again."""
 
-    __slots__ = ("_blamed", "_crossed", "choose", "core", "current", "nested", "notify", "ready")
+    __slots__ = ("_blamed", "_crossed", "_preempting", "choose", "core", "current", "nested", "notify", "ready")
 
     def __init__(self, core: Core) -> None:
         self.core = core
@@ -120,6 +120,7 @@ class Scheduler:
         self.notify: Callable[[], None] = lambda: None
         self._blamed: set[Any] = set()
         """Calls of the host that the error that is just going through guests belongs to."""
+        self._preempting = False
         self._crossed: dict[Tree, None] = {}
         """Trees that a chain of another tree is in, and that have threads deferred for that."""
         self.nested = 0
@@ -195,6 +196,7 @@ class Scheduler:
             return
         if aside is not None:
             tree.aside, tree.aside_entered = aside, entered
+            tree.preempted, self._preempting = self._preempting, False
             aside.aside_of = tree
             return
         for member in entered:
@@ -298,7 +300,7 @@ class Scheduler:
         if thread is None or self.nested or not self.core.can_park:
             return None
         thread.op = ASIDE
-        thread.tree.preempted = True
+        self._preempting = True
         return PARK
 
     def _drive(self, steps: Generator[Any, Any, Any], op: Any) -> None:
@@ -368,6 +370,9 @@ class Scheduler:
             if thread not in running:
                 self._drop(thread, None)
         tree.deferred.clear()
+        pendings, tree.pendings = list(tree.pendings), {}
+        for pending in pendings:
+            pending.abandon()
         calls, tree.calls = list(tree.calls), {}
         for call in calls:
             call.fail(error, call in self._blamed or len(calls) == 1)

@@ -1,0 +1,526 @@
+"""The trio store: the only module that awaits trio for tasks.
+
+Theory of operation. Guests run in whatever trio task has something to tell them: the task that calls an export runs the guest
+until it blocks. What is woken later (a host function has returned, a stream has moved) is run by the store's *pump*, one task in
+the store's own nursery, which sleeps while nothing is ready. Each `async def` host function gets a task of its own in that
+nursery, in the context (`contextvars`) of the call that it came of.
+
+A guest that runs into a tick of the epoch is put aside with the whole chain of calls that it stands in. The pump then lets
+everything else that is ready have its turn and continues the guest in a worker thread, one tick at a time; when the guest calls
+the host, that happens here again.
+
+Cancellation of a call of an asynchronous function: the guest is told (`task.cancel` protocol) and has `cancel_grace` seconds to
+end the call. A guest that computes instead is stopped when its tick is over, one that a host function holds up and that has no
+asynchronous type (and so cannot be told) at once. Stopping means that its tree of instances is poisoned; others go on.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import inspect
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, final
+
+import trio
+
+from component_rt.store import Store
+from component_rt.tasks.arguments import bind_arguments
+from component_rt.tasks.calls import Callee, HostCall, run_destructor
+from component_rt.tasks.scheduler import ASIDE, Tree
+from component_rt.tasks.thread import Steps
+from component_rt.values import Err
+from core_rt.errors import StoreError, Trap, TrapCode
+from core_rt.vm import structs
+
+if TYPE_CHECKING:
+    from component_rt.canon.lift import LiftedFunc
+    from component_rt.handles import CallScope, ResourceType
+    from component_rt.linker import InstancePre
+    from component_rt.namespace import Instance
+    from core_rt.engine import Engine
+    from core_rt.limits import Limits
+
+__all__ = ["AsyncStore", "open_store"]
+
+_TICKS_BETWEEN_CHECKPOINTS = 64
+_INTERRUPT = structs.STATUS_INTERRUPT
+
+
+@final
+class Pending:
+    """A host function being awaited. `on_done()` is called once, when it has ended."""
+
+    __slots__ = ("_error", "_result", "_scope", "abandoned", "cancelled", "done", "on_done")
+
+    def __init__(self) -> None:
+        self.done = False
+        self.cancelled = False
+        self.abandoned = False
+        self.on_done: Callable[[], object] = lambda: None
+        self._result: Any = None
+        self._error: BaseException | None = None
+        self._scope = trio.CancelScope()
+
+    async def run(self, coroutine: Coroutine[Any, Any, Any], store: AsyncStore) -> None:
+        """Await the function."""
+        store.awaited += 1
+        try:
+            with self._scope:
+                try:
+                    self._result = await coroutine
+                except trio.Cancelled:
+                    raise
+                except BaseException as error:
+                    self._error = error
+        finally:
+            store.awaited -= 1
+            coroutine.close()
+        self.cancelled = self._scope.cancelled_caught
+        self.done = True
+        if not self.abandoned:
+            self.on_done()
+
+    def cancel(self) -> None:
+        """Nobody wants the result; `on_done` is still called."""
+        self._scope.cancel()
+
+    def abandon(self) -> None:
+        """As `cancel`, and nobody wants to know when it has ended."""
+        if not self.done:
+            self.abandoned = True
+            self._scope.cancel()
+
+    def outcome(self) -> tuple[Any, Err | None]:
+        """Result, or `Err`. Raises what the function raised otherwise."""
+        if self._error is None:
+            return self._result, None
+        if isinstance(self._error, Err):
+            return None, self._error
+        raise self._error
+
+
+@final
+class AsyncStore(Store):
+    """A store whose guests run under trio; made by `open_store`. Exports are `async def` here.
+
+    It belongs to the trio loop in which it was opened, and all of it must be used from there.
+    """
+
+    is_async = True
+
+    def __init__(
+        self, engine: Engine, data: object, limits: Limits | None, handles: int, cancel_grace: float
+    ) -> None:
+        super().__init__(engine, data, limits, handles=handles)
+        self.cancel_grace = cancel_grace
+        self.awaited = 0
+        self._nursery: trio.Nursery | None = None
+        self._pump_task: trio.lowlevel.Task | None = None
+        self._asleep = False
+        self._asides: list[Tree] = []
+        """Trees whose awaited host function has ended."""
+        self._preempted: dict[Tree, None] = {}
+        self._doomed: dict[Tree, BaseException] = {}
+        """Trees that are poisoned as soon as no worker thread is in them."""
+        self._cancelling: dict[HostCall, None] = {}
+        """Cancelled calls whose guests have been told."""
+        self.scheduler.notify = self.notify
+        self.core.on_interrupt = self._interrupted
+
+    # ------------------------------------------------------------------------------------------------ life
+
+    async def __aenter__(self) -> AsyncStore:
+        raise StoreError("use `async with component_rt.open_store(engine) as store`")
+
+    def close(self) -> None:
+        """Free everything. `open_store` does that; calling it before closes the store to further use as well."""
+        if self.core.closed:
+            return
+        if self.working:
+            raise StoreError("a store cannot be closed while a guest of it is running")
+        error = StoreError("the store was closed")
+        for root in list(self.roots):
+            tree = root.tree
+            if tree is not None:
+                self.scheduler.kill(tree, error)
+        self.scheduler.ready.clear()
+        self._preempted.clear()
+        if self._nursery is not None:
+            self._nursery.cancel_scope.cancel()
+        super().close()
+
+    def statistics(self) -> dict[str, int]:
+        """As for any store; `awaited` are host functions being awaited, `threads` guest threads that are not done."""
+        trees = [root.tree for root in self.roots if root.tree is not None]
+        return {
+            **super().statistics(),
+            "awaited": self.awaited,
+            "threads": sum(len(tree.threads) for tree in trees),
+            "calls": sum(len(tree.calls) for tree in trees),
+        }
+
+    # ------------------------------------------------------------------------------------------------ the pump
+
+    def notify(self) -> None:
+        """There is something to do for the pump."""
+        if self._asleep:
+            self._asleep = False
+            assert self._pump_task is not None
+            trio.lowlevel.reschedule(self._pump_task)
+
+    async def _pump(self) -> None:
+        self._pump_task = trio.lowlevel.current_task()
+        scheduler = self.scheduler
+        while True:
+            for _ in range(_TICKS_BETWEEN_CHECKPOINTS):
+                if not self._turn():
+                    break
+            else:
+                await trio.lowlevel.checkpoint()
+                continue
+            if self._preempted:
+                await self._slices()
+            elif not scheduler.ready and not self._asides:
+                self._asleep = True
+
+                def abort(raise_cancel: object) -> trio.lowlevel.Abort:
+                    self._asleep = False
+                    return trio.lowlevel.Abort.SUCCEEDED
+
+                await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def _turn(self) -> bool:
+        if self._asides:
+            tree = self._asides.pop(0)
+            if tree.aside is not None and not tree.preempted:
+                self.scheduler.continue_aside(tree)
+            return True
+        return self.scheduler.tick()  # type: ignore[no-any-return]
+
+    async def _slices(self) -> None:
+        """One tick in a worker thread for each guest that computes."""
+        for tree in list(self._preempted):
+            self._preempted.pop(tree, None)
+            thread = tree.aside
+            if thread is None or not tree.preempted:
+                continue
+            for call in self._cancelling:
+                if self._computes(call):
+                    self._stop(call)
+            doom = self._doomed.pop(tree, None)
+            if doom is not None:
+                self.scheduler.kill(tree, doom)
+                continue
+            await self._slice(tree, thread)
+            while self._turn():
+                pass
+
+    async def _slice(self, tree: Tree, thread: Any) -> None:
+        fiber = thread.fiber
+        core = self.core
+        self.working = True
+        failure: BaseException | None = None
+        status = 0
+        try:
+            status = await trio.to_thread.run_sync(core.resume_slice, fiber)
+        except trio.Cancelled:
+            raise
+        except BaseException as error:
+            failure = error
+        finally:
+            self.working = False
+        if tree.aside is not thread:
+            return
+        if failure is None and status == _INTERRUPT:
+            self._preempted[tree] = None
+            return
+        problem = failure
+
+        def settle() -> Any:
+            if problem is not None:
+                raise problem
+            return core.settle(fiber, status)
+
+        thread.op = settle
+        self.scheduler.continue_aside(tree)
+
+    def _interrupted(self) -> object:
+        """A guest has run into a tick."""
+        answer = self.scheduler.interrupted()
+        if answer is not None:
+            # The chain is put aside when the stack of Python is empty: the pump finds it at the tree of its outermost thread.
+            thread = self.scheduler.current
+            while thread.resumer is not None:
+                thread = thread.resumer
+            self._preempted[thread.tree] = None
+            self.notify()
+        return answer
+
+    # ------------------------------------------------------------------------------------------------ calls of the host
+
+    def task_function(self, lifted: LiftedFunc, name: str, label: str) -> Callable[..., Any]:
+        """The `async def` for an export."""
+        bind = bind_arguments(lifted, name)
+        scheduler = self.scheduler
+        of, checkpoint = Callee.of, trio.lowlevel.cancel_shielded_checkpoint
+
+        async def function(*args: Any, **kwargs: Any) -> Any:
+            if kwargs or len(args) != bind.count:
+                args = bind(*args, **kwargs)
+            await trio.lowlevel.checkpoint_if_cancelled()
+            self.core.check()
+            call = HostCall(self, of(self, lifted, False), label, args)
+            call.context = contextvars.copy_context()
+            if self.working or call.tree.aside is not None:
+                scheduler.post(call.tree, call.steps())
+            else:
+                scheduler.run(call.tree, call.steps())
+            if call.done:
+                await checkpoint()
+            else:
+                await self._wait(call)
+            return call.outcome()
+
+        function.__name__ = function.__qualname__ = name
+        function.__doc__ = f"{label}: {lifted.type}"
+        return function
+
+    async def _wait(self, call: HostCall) -> None:
+        task = trio.lowlevel.current_task()
+        cancel: Callable[[], Any] | None = None
+
+        def abort(raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
+            nonlocal cancel
+            cancel = raise_cancel
+            return self._cancel(call)
+
+        call.on_done = lambda: trio.lowlevel.reschedule(task)
+        await trio.lowlevel.wait_task_rescheduled(abort)
+        if cancel is not None and (call.cancelled or call.stopped):
+            cancel()
+
+    def _cancel(self, call: HostCall) -> trio.lowlevel.Abort:
+        """Trio cancels a call: begin to end it. Nothing of a guest may run here."""
+        tree = call.tree
+        if not call.started:
+            call.done = True
+            call.stopped = True
+            return trio.lowlevel.Abort.SUCCEEDED
+        call.stopped = False
+        if self._computes(call):
+            self._stop(call)
+        elif not call.task.is_async:
+            self._stop(call)
+        else:
+            self._cancelling[call] = None
+            self.scheduler.post(tree, call.cancel())
+            assert self._nursery is not None
+            self._nursery.start_soon(self._expire, call)
+        return trio.lowlevel.Abort.FAILED
+
+    def _computes(self, call: HostCall) -> bool:
+        """Whether a guest of `call` is what computes just now."""
+        thread = call.tree.aside if call.tree.preempted else None
+        while thread is not None:
+            if thread.task is not None and thread.task.call is not None and thread.task.call.call is call:
+                return True
+            thread = thread.resumer
+        return False
+
+    async def _expire(self, call: HostCall) -> None:
+        """Give the guest of a cancelled call its time."""
+        over = trio.Event()
+        tell = call.on_done
+
+        def on_done() -> None:
+            over.set()
+            tell()
+
+        try:
+            if not call.done:
+                call.on_done = on_done
+                with trio.move_on_after(self.cancel_grace):
+                    await over.wait()
+            if not call.done:
+                self._stop(call)
+        finally:
+            self._cancelling.pop(call, None)
+
+    def _stop(self, call: HostCall) -> None:
+        """Poison the tree: now, or when the tick that a guest of it is computing in is over."""
+        call.stopped = True
+        error = Trap(TrapCode.INTERRUPT, "the call was cancelled and the guest did not end it")
+        if call.tree.preempted and call.tree.aside is not None:
+            self._doomed[call.tree] = error
+            self._preempted[call.tree] = None
+        else:
+            self._later(call.tree, error)
+        self.notify()
+
+    def _later(self, tree: Tree, error: BaseException) -> None:
+        async def kill() -> None:
+            if tree.root is not None and tree.root.first_trap is None:
+                self.scheduler.kill(tree, error)
+
+        assert self._nursery is not None
+        self._nursery.start_soon(kill)
+
+    # ------------------------------------------------------------------------------------------------ host functions
+
+    def spawn(self, coroutine: Any, name: str) -> Pending:
+        """Await a host function in a task of its own."""
+        if self._nursery is None:
+            coroutine.close()
+            raise StoreError(f"the host function `{name}` cannot be awaited: the store is closed")
+        pending = Pending()
+        thread = self.scheduler.current
+        call = None if thread is None or thread.task is None else thread.task.call
+        context = None if call is None else call.context
+        start = self._nursery.start_soon
+        if context is None:
+            start(pending.run, coroutine, self, name=name)
+        else:
+            context.copy().run(start, pending.run, coroutine, self, name=name)
+        return pending
+
+    def start_task(self, function: Callable[..., Any], *args: Any, name: str | None = None) -> None:
+        """Run an async function in the store's nursery until the store closes."""
+        assert self._nursery is not None
+        self._nursery.start_soon(function, *args, name=name)
+
+    def suspend(self, coroutine: Any, complete: Any, address: int | None, scope: CallScope | None, name: str) -> object:
+        """A function of a synchronous type answered a coroutine: the whole chain waits for it."""
+        thread = self.scheduler.current
+        if thread is None or not self.core.can_park or self.scheduler.nested:
+            coroutine.close()
+            raise StoreError(
+                f"the host function `{name}` is `async def`, which cannot be awaited in a destructor, a start function or the like"
+            )
+        return self.scheduler.begin(self._await_aside(self.spawn(coroutine, name), complete, address, scope))
+
+    def _await_aside(self, pending: Pending, complete: Any, address: int | None, scope: CallScope | None) -> Steps:
+        thread = self.scheduler.current
+
+        def on_done() -> None:
+            if thread.aside_of is not None:
+                self._asides.append(thread.aside_of)
+                self.notify()
+
+        pending.on_done = on_done
+        try:
+            yield ASIDE
+        finally:
+            pending.abandon()
+        if pending.cancelled:
+            raise StoreError("the host function was cancelled")
+        result, error = pending.outcome()
+        complete(result, error, address, scope)
+
+    # ------------------------------------------------------------------------------------------------ resources
+
+    def drop_guest_resource(self, rt: ResourceType, rep: int) -> Any:
+        """The host drops an own handle: its destructor runs as soon as the instance can be entered."""
+        if self.core.closed or rt.dtor is None:
+            return
+        assert rt.impl is not None
+        tree = Tree.of(rt.impl)
+        if rt.impl.root.first_trap is not None:
+            return
+        if self.working or tree.aside is not None or self.scheduler.current is not None:
+            self.scheduler.post(tree, run_destructor(self, rt, rep, None))
+        else:
+            self.scheduler.run(tree, run_destructor(self, rt, rep, None))
+
+    def close_host_resource(self, value: Any) -> None:
+        """A guest dropped its last own handle to a host object: `aclose()` or `close()` it, if it can be."""
+        close = getattr(value, "aclose", None) or getattr(value, "close", None)
+        if close is None:
+            return
+        result = close()
+        if inspect.isawaitable(result):
+            if self.core.closed or self._nursery is None:
+                if inspect.iscoroutine(result):
+                    result.close()
+                return
+
+            async def wait() -> None:
+                await result
+
+            self._nursery.start_soon(wait, name=f"close {value!r}")
+
+    # ------------------------------------------------------------------------------------------------ streams
+
+    def open_stream(self) -> tuple[trio.abc.SendStream, trio.abc.ReceiveStream]:
+        """Two ends of a `stream<u8>`. The receiving one may be given to a guest."""
+        from component_rt.tasks import channels
+
+        return channels.open_stream(self)
+
+    def open_channel(self) -> tuple[trio.abc.SendChannel[Any], trio.abc.ReceiveChannel[Any]]:
+        """Two ends of a `stream<T>`. The receiving one may be given to a guest, which says what T is."""
+        from component_rt.tasks import channels
+
+        return channels.open_channel(self)
+
+    # ------------------------------------------------------------------------------------------------ instances
+
+    async def instantiate_async(self, pre: InstancePre) -> Instance:
+        """As `InstancePre.instantiate`; a checkpoint."""
+        await trio.lowlevel.checkpoint()
+        while self.working:
+            await trio.lowlevel.checkpoint()
+        return pre.instantiate(self)
+
+
+class open_store:  # noqa: N801 - used like a function
+    """`async with open_store(engine) as store:` — a store whose guests run under trio.
+
+    `data`, `limits` and `handles` are as for `Store`. `cancel_grace`: seconds that a guest has to end a call after it was told that
+    the call is cancelled. Leaving cancels every call, host function and stream of the store and frees it.
+    """
+
+    __slots__ = ("_manager", "_store")
+
+    def __init__(
+        self,
+        engine: Engine,
+        data: object = None,
+        limits: Limits | None = None,
+        *,
+        handles: int = 1_000_000,
+        cancel_grace: float = 1.0,
+    ) -> None:
+        self._store = AsyncStore(engine, data, limits, handles, cancel_grace)
+        self._manager = trio.open_nursery()
+
+    async def __aenter__(self) -> AsyncStore:
+        store = self._store
+        store.core.check()
+        store._nursery = await self._manager.__aenter__()
+        store._nursery.start_soon(store._pump, name="component_rt pump")
+        return store
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        store = self._store
+        assert store._nursery is not None
+        store._nursery.cancel_scope.cancel()
+        try:
+            await self._manager.__aexit__(None, None, None)
+        except BaseException as problem:
+            inner = _only(problem)
+            if error is None or not isinstance(inner, trio.Cancelled | Exception):
+                raise inner from None
+        finally:
+            store._nursery = None
+            with trio.CancelScope(shield=True):
+                store.close()
+
+
+def _only(error: BaseException) -> BaseException:
+    """The one exception in a group of one."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
