@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from core_rt.compile.elf import ElfObject
-from core_rt.compile.lines import LineTable, line_table
+from core_rt.compile.lines import LineTable, line_program
 from core_rt.compile.unit import SYMBOL
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ class LoadedObject:
     """Symbols that may be called from outside."""
     lined: bool
     """It carries its own line table, as optimised code does."""
+    text_hash: int
+    """Of the code before it was relocated."""
     make_lines: Callable[[], LineTable] | None
     _lines: LineTable | None = None
 
@@ -47,7 +49,6 @@ class LoadedObject:
 def load(
     arena: CodeArena,
     data: bytes,
-    make_lines: Callable[[], LineTable] | None = None,
     wrappers: frozenset[str] = frozenset(),
     *,
     lined: bool = False,
@@ -63,10 +64,11 @@ def load(
         if found is not None:
             functions.append((at, at + size, int(found[2]), name not in wrappers))
     functions.sort()
-    if lined:
-        make_lines = lambda: line_table(elf)  # noqa: E731
+    make_lines = line_program(elf) if lined else None
     entries = {name: address + at for name, (at, _) in elf.functions.items()}
-    return LoadedObject(address, elf.size, functions, entries, elf.exported, lined, make_lines)
+    return LoadedObject(
+        address, elf.size, functions, entries, elf.exported, lined, hash(elf.section(".text")), make_lines
+    )
 
 
 class CodeMap:

@@ -7,11 +7,13 @@ versions 4 and 5, one file. (DWARF 5, section 6.2.5: the line number program.)
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from core_rt.compile.elf import ElfObject
 
-__all__ = ["LineTable", "line_table"]
+__all__ = ["LineTable", "line_program", "line_table"]
 
 _COPY, _ADVANCE_PC, _ADVANCE_LINE, _SET_FILE, _SET_COLUMN, _CONST_ADD_PC, _FIXED_ADVANCE_PC = 1, 2, 3, 4, 5, 8, 9
 _END_SEQUENCE, _SET_ADDRESS = 1, 2
@@ -59,10 +61,19 @@ class LineTable:
 
 def line_table(elf: ElfObject) -> LineTable:
     """The line table of an object; empty if it has none."""
-    data = elf.section(".debug_line")
+    return line_program(elf)()
+
+
+def line_program(elf: ElfObject) -> Callable[[], LineTable]:
+    """What makes the line table of an object, without keeping the object: most are never asked for."""
+    data = elf.section(".debug_line") or b""
+    starts = {offset: place + addend for offset, place, addend in elf.relocations_of(".debug_line")}
+    return partial(_run, data, starts)
+
+
+def _run(data: bytes, starts: dict[int, int]) -> LineTable:
     rows: list[tuple[int, int]] = []
     if data:
-        starts = {offset: place + addend for offset, place, addend in elf.relocations_of(".debug_line")}
         at = 0
         while at + 4 <= len(data):
             at = _program(data, at, starts, rows)

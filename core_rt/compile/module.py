@@ -14,12 +14,13 @@ from __future__ import annotations
 import time
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final, final
 
 from core_rt.compile.ahead import chunks_of
 from core_rt.compile.elf import ElfObject
-from core_rt.compile.image import CodeMap, load
+from core_rt.compile.image import CodeMap, LoadedObject, load
 from core_rt.compile.lines import LineTable, line_table
 from core_rt.compile.roots import collects
 from core_rt.compile.stored import StoredUnit
@@ -134,8 +135,8 @@ class CompiledModule:
             body = validate_body(self.module, defined)
             if entry < self.count or makes_tail_calls(body):
                 unit.add_function(defined, body)
-                data = self.compiler.jit.compile(unit.text())
-                self._enter(data, unit.wrappers, lambda: self._lines_again(defined, data))
+                loaded = self._enter(self.compiler.jit.compile(unit.text()), unit.wrappers)
+                loaded.make_lines = partial(self._lines_again, defined, loaded.text_hash)
                 self._quick += 1
             else:
                 unit.add_tail_entry(defined)
@@ -198,11 +199,10 @@ class CompiledModule:
         self,
         data: bytes,
         wrappers: Iterable[str],
-        make_lines: Callable[[], LineTable] | None = None,
         *,
         lined: bool = False,
-    ) -> None:
-        loaded = load(self._arena, data, make_lines, frozenset(wrappers), lined=lined)
+    ) -> LoadedObject:
+        loaded = load(self._arena, data, frozenset(wrappers), lined=lined)
         self._map.add(loaded)
         self._code_bytes += loaded.size
         table, count = self._table, self.count
@@ -210,13 +210,14 @@ class CompiledModule:
             found = SYMBOL.fullmatch(name)
             if found is not None and name in loaded.exported:
                 table[int(found[2]) + (count if found[1] == "t" else 0)] = address
+        return loaded
 
     # ------------------------------------------------------------------------------------------- backtraces
 
-    def _lines_again(self, defined: int, data: bytes) -> LineTable:
+    def _lines_again(self, defined: int, text_hash: int) -> LineTable:
         with self.compiler.lock:
             elf = ElfObject.parse(self.compiler.jit.compile(self._write(defined, lines=True)))
-        if elf.section(".text") != ElfObject.parse(data).section(".text"):
+        if hash(elf.section(".text")) != text_hash:
             return LineTable.empty()
         return line_table(elf)
 
