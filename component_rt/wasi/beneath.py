@@ -119,12 +119,16 @@ class _Walk:
     stack: list[int]
     todo: collections.deque[bytes]
     must_be_directory: bool = False
+    slash: bool = False
+    """Whether the last name has a slash behind it: files are never created there."""
     links: int = 0
 
     def feed(self, path: bytes) -> None:
         """Put the components of a path (or of a link's target) before what is left."""
         if not self.todo and path.rpartition(b"/")[2] in (b"", b"."):
             self.must_be_directory = True
+            if path.rstrip(b"/").rpartition(b"/")[2] not in (b".", b".."):
+                self.slash = True
         self.todo.extendleft(part for part in reversed(path.split(b"/")) if part not in (b"", b"."))
 
     def up(self) -> None:
@@ -163,6 +167,8 @@ def _walk(directory: int, path: bytes, flags: int, mode: int) -> int:
                     walk.must_be_directory = True
                 continue
             last = not walk.todo
+            if last and walk.slash and flags & os.O_CREAT:
+                raise _error(errno.EISDIR)
             if last and (flags & os.O_NOFOLLOW or flags & os.O_EXCL) and not walk.must_be_directory:
                 return os.open(name, flags | os.O_NOFOLLOW, mode, dir_fd=walk.stack[-1])
             try:
@@ -170,8 +176,6 @@ def _walk(directory: int, path: bytes, flags: int, mode: int) -> int:
             except FileNotFoundError:
                 if last and flags & os.O_CREAT and not walk.must_be_directory:
                     return os.open(name, flags | os.O_NOFOLLOW, mode, dir_fd=walk.stack[-1])
-                if last and flags & os.O_CREAT:
-                    raise _error(errno.EISDIR) from None
                 raise
             kind = os.fstat(fd).st_mode
             if stat.S_ISLNK(kind):
