@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import os
 
-    from wit.encode import encode as encode
+    from wit.encoder import encode as encode
     from wit.errors import Source as Source
     from wit.errors import Span as Span
     from wit.errors import WitError as WitError
@@ -56,7 +56,7 @@ _HOME = {
     "Source": "wit.errors",
     "Span": "wit.errors",
     "WitError": "wit.errors",
-    "encode": "wit.encode",
+    "encode": "wit.encoder",
     "load": "wit.loader",
     "to_text": "wit.printer",
 }
@@ -100,6 +100,6 @@ def decode(data: bytes | bytearray | memoryview) -> Package:
 
 def decode_document(data: bytes | bytearray | memoryview) -> Resolve:
     """Like `decode`, together with what the binary says of the packages that the package refers to."""
-    from wit.decode import decode_package
+    from wit.decoder import decode_package
 
     return decode_package(bytes(data))

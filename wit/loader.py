@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from wit import ast
-from wit.decode import decode_package
+from wit.decoder import decode_package
 from wit.errors import Source, WitError
 from wit.model import Resolve
 from wit.parser import parse_source
