@@ -494,9 +494,8 @@ def _class(head: str, doc: str, body: list[list[str]]) -> list[str]:
 def _function_doc(function: Function, types: Annotator, flow: Flow) -> str | None:
     docs = function.docs
     if isinstance(function.result, ResultType) and function.kind != "constructor":
-        raised = (
-            "Raises `Err`" if function.result.error is None else f"Raises `Err` of `{type_text(function.result.error)}`"
-        )
+        error = function.result.error
+        raised = "Raises `Err`" if error is None else f"Raises `Err` of `{types.of(error, flow)}`"
         docs = f"{docs}\n\n{raised}." if docs else f"{raised}."
     return docs
 
