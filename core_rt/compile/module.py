@@ -38,8 +38,9 @@ __all__ = ["CompiledModule"]
 
 
 _SAMPLED_FRAMES: Final = 4
-_HOT: Final = 3
-"""Ticks at which a guest was found in a chunk before it is optimised. One or two may be due to waiting for quick code."""
+_HOT: Final = 8
+"""Ticks at which a guest was found in a chunk before it is optimised. A worker costs half a second of processor time, which pays
+for programs that run on for about as long; those that ran so far are likely to."""
 
 
 @final
