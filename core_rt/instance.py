@@ -220,8 +220,9 @@ class Instance:
         if segments:
             self._segments = ffi.new("VMSegment[]", len(segments))
             data = native.address(ffi.from_buffer(decoded.data))
-            for place, segment in zip(self._segments, segments):
+            for number, segment in enumerate(segments):
                 if segment.mode == "passive":
+                    place = self._segments[number]
                     place.base = native.pointer(data + segment.start)
                     place.length = segment.end - segment.start
             self.header.data_segments = self._segments

@@ -136,19 +136,21 @@ class Module:
         type_ = decoded.memories[memory]
         size = type_.min * type_.page_size
         pieces = []
-        end = 0
-        for segment in active:
-            at = constant_offset(segment.offset)
-            length = segment.end - segment.start
+        end = total = 0
+        for _, _, offset, start, stop in active:
+            at = constant_offset(offset)
+            length = stop - start
             if at is None or at + length > size:
                 return {}
-            pieces.append((at, segment))
+            pieces.append((at, start, stop))
             end = max(end, at + length)
-        if not _IMAGE_FROM <= sum(s.end - s.start for s in active) or end > _IMAGE_MOST:
+            total += length
+        if total < _IMAGE_FROM or end > _IMAGE_MOST:
             return {}
         contents = bytearray(end)
-        for at, segment in pieces:
-            contents[at : at + segment.end - segment.start] = decoded.data[segment.start : segment.end]
+        data = memoryview(decoded.data)
+        for at, start, stop in pieces:
+            contents[at : at + stop - start] = data[start:stop]
         try:
             return {memory: Image(contents)}
         except WasmError:  # no memfd here: copying does as well

@@ -37,6 +37,8 @@ _VERSION: Final = b"\x01\x00\x00\x00"
 _EXPORT_KINDS: Final[tuple[ExternKind, ...]] = ("func", "table", "memory", "global", "tag")
 _SPACE_NAMES: Final = {"func": "function", "table": "table", "memory": "memory", "global": "global", "tag": "tag"}
 _REF_FUNC_OP: Final = 0xD2
+_I32_CONST: Final = 0x41
+_END: Final = 0x0B
 
 
 def decode_module(data: bytes | bytearray | memoryview, features: Features = DEFAULT_FEATURES) -> DecodedModule:
@@ -341,26 +343,77 @@ class _Decoder:
 
     def _data_section(self) -> None:
         reader, module = self.reader, self.module
-        for _ in range(self._count("data segments", limits.MAX_DATA_SEGMENTS)):
-            start = reader.pos
-            flags = reader.u32()
-            if flags > 2:
-                raise DecodeError("malformed data segment kind", start)
-            if flags and not self.features.bulk_memory:
-                raise feature_error("malformed data segment kind", f"{flags}", "bulk_memory", start)
-            mode: SegmentMode = "passive" if flags == 1 else "active"
-            memory = 0
-            offset: ConstExpr | None = None
-            if mode == "active":
-                at = reader.pos
-                memory = reader.u32() if flags == 2 else 0
-                if memory >= len(module.memories):
-                    raise ValidationError(f"unknown memory {memory}", at)
-                offset = read_const(module, self.types, I64 if module.memories[memory].is64 else I32)
-            size = reader.length()
-            begin = reader.pos
-            reader.skip(size)
-            module.data_segments.append(DataSegment(mode, memory, offset, begin, begin + size))
+        count = self._count("data segments", limits.MAX_DATA_SEGMENTS)
+        segments = module.data_segments
+        if module.memories and not module.memories[0].is64:
+            reader.pos = _plain_segments(reader.data, reader.pos, count, segments)
+        for _ in range(count - len(segments)):
+            segments.append(self._data_segment())
+
+    def _data_segment(self) -> DataSegment:
+        reader, module = self.reader, self.module
+        start = reader.pos
+        flags = reader.u32()
+        if flags > 2:
+            raise DecodeError("malformed data segment kind", start)
+        if flags and not self.features.bulk_memory:
+            raise feature_error("malformed data segment kind", f"{flags}", "bulk_memory", start)
+        mode: SegmentMode = "passive" if flags == 1 else "active"
+        memory = 0
+        offset: ConstExpr | None = None
+        if mode == "active":
+            at = reader.pos
+            memory = reader.u32() if flags == 2 else 0
+            if memory >= len(module.memories):
+                raise ValidationError(f"unknown memory {memory}", at)
+            offset = read_const(module, self.types, I64 if module.memories[memory].is64 else I32)
+        size = reader.length()
+        begin = reader.pos
+        reader.skip(size)
+        return DataSegment(mode, memory, offset, begin, begin + size)
+
+
+def _plain_segments(data: bytes, pos: int, count: int, segments: list[DataSegment]) -> int:
+    """Read up to `count` segments of the form that nearly all have, and stop before the first one of another form.
+
+    That form is: active, memory 0, `(i32.const c)`, numbers of at most four bytes. Programs have thousands of these, and what
+    is wrong with one is left to `_data_segment` to say. Returns where it stopped.
+    """
+    end = len(data)
+    try:
+        for _ in range(count):
+            if data[pos] or data[pos + 1] != _I32_CONST:
+                return pos
+            at = pos + 2
+            byte = data[at]
+            value = byte & 0x7F
+            shift = 7
+            while byte >= 0x80:
+                at += 1
+                byte = data[at]
+                value |= (byte & 0x7F) << shift
+                shift += 7
+            if byte & 0x40:
+                value -= 1 << shift
+            if shift > 28 or data[at + 1] != _END:
+                return pos
+            at += 2
+            byte = data[at]
+            size = byte & 0x7F
+            shift = 7
+            while byte >= 0x80:
+                at += 1
+                byte = data[at]
+                size |= (byte & 0x7F) << shift
+                shift += 7
+            at += 1
+            if shift > 28 or at + size > end:
+                return pos
+            segments.append(DataSegment("active", 0, [(_I32_CONST, value, pos + 1)], at, at + size))
+            pos = at + size
+    except IndexError:
+        pass
+    return pos
 
 
 # Section id → place in the order, what reads it.

@@ -7,7 +7,7 @@ lists named `*_inits` and `bodies` hold defined items only. All offsets are byte
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import attrs
 
@@ -83,9 +83,11 @@ class ElementSegment:
         return len(self.func_indices if self.func_indices is not None else self.inits or ())
 
 
-@attrs.frozen
-class DataSegment:
-    """Bytes `start..end` of the module. `memory` and `offset` are meant for active segments only (else 0 and None)."""
+class DataSegment(NamedTuple):
+    """Bytes `start..end` of the module. `memory` and `offset` are meant for active segments only (else 0 and None).
+
+    A tuple, because there are thousands of these in large programs and a frozen class takes four times as long to make.
+    """
 
     mode: SegmentMode
     memory: int
