@@ -49,6 +49,8 @@ class Component:
         self.code = CodeCache()
         self._lock = threading.Lock()
         self._modules: dict[int, Module] = {}
+        self.shapes: dict[int, Any] = {}
+        """What namespaces remember about types, by the identity of the mapping."""
 
     @classmethod
     def from_file(cls, engine: Engine, path: str | os.PathLike[str], features: Features | None = None) -> Component:

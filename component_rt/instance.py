@@ -288,6 +288,15 @@ class Runtime:
             raise
         return root
 
+    def item(self, slot: int) -> Any:
+        """What is in a slot; component functions are made when they are first asked for."""
+        found = self.slots[slot]
+        if found is None:
+            lift = self.plan.lifts.get(slot)
+            if lift is not None:
+                found = self.slots[slot] = self._lift(lift)
+        return found
+
     # ------------------------------------------------------------------------------------------------ steps
 
     def _load_module(self, step: LoadModule) -> Any:
@@ -345,7 +354,7 @@ class Runtime:
         from component_rt.canon.lower import lower
 
         options = RuntimeOptions(step.options, self.slots, self.context)
-        made = lower(self.instances[step.instance], self.slots[step.func], options, step.core_type, self.cache)
+        made = lower(self.instances[step.instance], self.item(step.func), options, step.core_type, self.cache)
         ref = native.ffi.cast("VMFuncRef *", made.address)
         self.context.set("lowerings", step.index, native.address(ref.native_call), native.address(ref.vmctx))
         return made
@@ -366,7 +375,7 @@ class Runtime:
         return python_value(step.type, step.value)
 
     def _start(self, step: StartFunction) -> Any:
-        function = self.slots[step.func].host_function("start", "start")
+        function = self.item(step.func).host_function("start", "start")
         return function(*[self.slots[slot] for slot in step.args])
 
 
@@ -377,7 +386,6 @@ _STEPS: dict[type[Step], Callable[[Runtime, Any], Any]] = {
     Extract: Runtime._extract,
     Remember: Runtime._remember,
     MakeResource: Runtime._resource,
-    Lift: Runtime._lift,
     Lower: Runtime._lower,
     Builtin: Runtime._builtin,
     Constant: Runtime._constant,

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, final
 
+import attrs
+
 from component_rt import types as t
 from component_rt.handles import ResourceType
 from component_rt.plan import InstanceItem
@@ -96,14 +98,12 @@ class Namespace(Mapping[str, Any]):
         self._types = types
         self._items = items
         self._made: dict[str, Any] = {}
-        self._names: dict[str, str] = {}
-        for name, of in types.items():
-            if not name.startswith("["):
-                self._names.setdefault(attribute_name(name, of), name)
-        self._attach_methods()
-        for name in self._names:
-            if hasattr(type(self), name):  # exports called `get`, `items`, ... come before the methods of a mapping
-                self.__dict__[name] = self[self._names[name]]
+        shape = _Shape.of(runtime.component, types)
+        self._names = shape.names
+        if shape.resources:
+            self._attach_methods(shape)
+        for name in shape.clashes:
+            self.__dict__[name] = self[self._names[name]]
 
     # ------------------------------------------------------------------------------------------------ look-up
 
@@ -171,7 +171,7 @@ class Namespace(Mapping[str, Any]):
     def _item(self, name: str) -> Any:
         """The run-time item behind an export: a component function, a resource type, a module, a value."""
         found = self._items[name]
-        return self._runtime.slots[found] if isinstance(found, int) else found
+        return self._runtime.item(found) if isinstance(found, int) else found
 
     def _make(self, name: str) -> Any:
         of = self._types[name]
@@ -202,23 +202,51 @@ class Namespace(Mapping[str, Any]):
             return rt.host.py_class if rt.impl is None else resource_class(rt)
         return class_of(of) if is_nominal(of) else of
 
-    def _attach_methods(self) -> None:
+    def _attach_methods(self, shape: _Shape) -> None:
         """Give the classes of guest resources their names and methods, each compiled on its first call."""
-        for name, of in self._types.items():
-            if isinstance(of, t.TypeBound) and isinstance(of.t, t.ResourceType):
-                made = self._item(name)
-                if isinstance(made, ResourceType) and made.py_class is None:
-                    made.name = name
-        for name, of in self._types.items():
-            if not isinstance(of, t.FuncType) or not name.startswith("["):
-                continue
-            plain = plain_name(name)
+        for name in shape.resources:
+            made = self._item(name)
+            if isinstance(made, ResourceType) and made.py_class is None:
+                made.name = name
+        for name, plain in shape.methods:
             assert plain.resource is not None
             rt = self._item(plain.resource) if plain.resource in self._items else None
-            if not isinstance(rt, ResourceType) or rt.impl is None:
-                continue
-            cls = resource_class(rt)
-            attach(cls, plain, partial(self._item, name), self._function_label(name))
+            if isinstance(rt, ResourceType) and rt.impl is not None:
+                attach(resource_class(rt), plain, partial(self._item, name), self._function_label(name))
+
+
+@attrs.frozen(eq=False)
+class _Shape:
+    """What a namespace needs to know about its types, for all instances of a component."""
+
+    types: Mapping[str, t.ExternType]
+    names: Mapping[str, str]
+    """WIT names by Python names."""
+    clashes: tuple[str, ...]
+    """Python names that are methods of a mapping too: exports called `get`, `items`, ... come first."""
+    resources: tuple[str, ...]
+    methods: tuple[tuple[str, PlainName], ...]
+
+    @classmethod
+    def of(cls, component: Component, types: Mapping[str, t.ExternType]) -> _Shape:
+        found = component.shapes.get(id(types))
+        if found is None:
+            names: dict[str, str] = {}
+            for name, of in types.items():
+                if not name.startswith("["):
+                    names.setdefault(attribute_name(name, of), name)
+            found = component.shapes[id(types)] = cls(
+                types,
+                names,
+                tuple([name for name in names if hasattr(Namespace, name)]),
+                tuple(
+                    [n for n, of in types.items() if isinstance(of, t.TypeBound) and isinstance(of.t, t.ResourceType)]
+                ),
+                tuple(
+                    [(n, plain_name(n)) for n, of in types.items() if isinstance(of, t.FuncType) and n.startswith("[")]
+                ),
+            )
+        return found  # type: ignore[no-any-return]
 
 
 def attach(cls: type[GuestResource], plain: PlainName, item: Callable[[], Any], label: str) -> None:

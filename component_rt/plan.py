@@ -220,6 +220,8 @@ class Plan:
 
     component: m.ValidatedComponent
     steps: tuple[Step, ...]
+    lifts: Mapping[Slot, Lift]
+    """Component functions, which are made when they are first needed: most exports are never called."""
     slots: int
     instances: tuple[StaticInstance, ...]
     imports: tuple[ImportItem, ...]
@@ -244,7 +246,8 @@ def make_plan(component: m.ValidatedComponent) -> Plan:
     exports = planner.run()
     return Plan(
         component=component,
-        steps=tuple(planner.steps),
+        steps=tuple([step for step in planner.steps if not isinstance(step, Lift)]),
+        lifts={step.slot: step for step in planner.steps if isinstance(step, Lift)},
         slots=planner.slots,
         instances=tuple(planner.instances),
         imports=tuple(step for step in planner.steps if isinstance(step, ImportItem)),

@@ -23,8 +23,10 @@ def kinds(text: str) -> list[str]:
 def test_nested_components_become_steps() -> None:
     plan = load(NESTED).plan
     assert [static.parent for static in plan.instances] == [None, 0, 0, 0]
-    first = ["ImportItem", "Lower", "LoadModule", "InstantiateModule", "Lift"]
-    assert kinds(NESTED) == first + ["Lower", "InstantiateModule", "Lift"] * 2
+    assert (
+        kinds(NESTED) == ["ImportItem", "Lower", "LoadModule", "InstantiateModule"] + ["Lower", "InstantiateModule"] * 2
+    )
+    assert [lift.instance for lift in plan.lifts.values()] == [1, 2, 3]
 
 
 def test_a_module_is_loaded_once_however_often_it_is_instantiated() -> None:
@@ -35,7 +37,7 @@ def test_a_module_is_loaded_once_however_often_it_is_instantiated() -> None:
 
 def test_no_step_names_what_it_refers_to() -> None:
     plan = load(ECHO).plan
-    for step in plan.steps:
+    for step in (*plan.steps, *plan.lifts.values()):
         if isinstance(step, p.InstantiateModule):
             assert all(isinstance(slot, int) and slot < plan.slots for slot in step.imports.values())
         if isinstance(step, p.Lift | p.Lower):
