@@ -103,6 +103,8 @@ def _sync_body(callee: Callee, task: Task) -> Generator[Any, Any, None]:
             u64[0] = raw
         yield callee.post_return
         inst.flags[1] = 1
+        if task.call is not None:
+            task.call.finish(None)
 
 
 def _event_loop(callee: Callee, task: Task, thread: Thread) -> Generator[Any, Any, None]:
@@ -282,7 +284,8 @@ class HostCall:
         self.result = result
         self.cancelled = cancelled
         self.task.scope.release()
-        self.finish(None)
+        if cancelled or self.callee.post_return is None:  # otherwise the call may still trap
+            self.finish(None)
 
     def takes_back(self, error: BaseException, task: Task, thread: Thread) -> bool:
         """Lowering the arguments failed: if it was the host's fault, the call never happened."""
