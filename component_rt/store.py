@@ -53,6 +53,8 @@ class Store:
         self._async_values: Any = None
         self.callees: dict[Any, Any] = {}
         """Lifted functions bound for calls as tasks (`tasks.calls.Callee`)."""
+        self.cancellers: set[ComponentInstance] = set()
+        """Instances that import `task.cancel`, and so understand what being cancelled means."""
         self.returned_types: dict[int, Any] = {}
         """Function types made for `task.return`, by the id of the function type that they belong to."""
 

@@ -9,9 +9,11 @@ A guest that runs into a tick of the epoch is put aside with the whole chain of 
 everything else that is ready have its turn and continues the guest in a worker thread, one tick at a time; when the guest calls
 the host, that happens here again.
 
-Cancellation of a call of an asynchronous function: the guest is told (`task.cancel` protocol) and has `cancel_grace` seconds to
-end the call. A guest that computes instead is stopped when its tick is over, one that a host function holds up and that has no
-asynchronous type (and so cannot be told) at once. Stopping means that its tree of instances is poisoned; others go on.
+Cancellation of a call: a guest's asynchronous function is told (`task.cancel` protocol) and has `cancel_grace` seconds to end the
+call, hardly any if it is computing and so cannot be told. A synchronous function cannot be told at all: it is stopped when its tick
+is over, or at once if a host function holds it up. Stopping means that its tree of instances is poisoned; others go on.
+Many guests do not import `task.cancel`: they have no idea of cancellation, and some fall over when told of it. Their calls are left
+alone: the task goes on without anybody who wants its result, unless it is computing.
 """
 
 from __future__ import annotations
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
 __all__ = ["AsyncStore", "open_store"]
 
 _TICKS_BETWEEN_CHECKPOINTS = 64
+_COMPUTING_GRACE = 0.2
+"""Seconds for a guest that computes while it should be told of a cancellation."""
 _INTERRUPT = structs.STATUS_INTERRUPT
 
 
@@ -123,8 +127,6 @@ class AsyncStore(Store):
         self._preempted: dict[Tree, None] = {}
         self._doomed: dict[Tree, BaseException] = {}
         """Trees that are poisoned as soon as no worker thread is in them."""
-        self._cancelling: dict[HostCall, None] = {}
-        """Cancelled calls whose guests have been told."""
         self.scheduler.notify = self.notify
         self.core.on_interrupt = self._interrupted
 
@@ -205,9 +207,6 @@ class AsyncStore(Store):
             thread = tree.aside
             if thread is None or not tree.preempted:
                 continue
-            for call in self._cancelling:
-                if self._computes(call):
-                    self._stop(call)
             doom = self._doomed.pop(tree, None)
             if doom is not None:
                 self.scheduler.kill(tree, doom)
@@ -307,16 +306,18 @@ class AsyncStore(Store):
             call.done = True
             call.stopped = True
             return trio.lowlevel.Abort.SUCCEEDED
-        call.stopped = False
-        if self._computes(call):
+        assert self._nursery is not None
+        if not call.task.is_async:
             self._stop(call)
-        elif not call.task.is_async:
-            self._stop(call)
+        elif call.callee.inst not in self.cancellers:
+            if not self._computes(call):
+                call.on_done = _nothing
+                return trio.lowlevel.Abort.SUCCEEDED
+            self._nursery.start_soon(self._expire, call, _COMPUTING_GRACE)
         else:
-            self._cancelling[call] = None
+            grace = min(self.cancel_grace, _COMPUTING_GRACE) if self._computes(call) else self.cancel_grace
             self.scheduler.post(tree, call.cancel())
-            assert self._nursery is not None
-            self._nursery.start_soon(self._expire, call)
+            self._nursery.start_soon(self._expire, call, grace)
         return trio.lowlevel.Abort.FAILED
 
     def _computes(self, call: HostCall) -> bool:
@@ -328,7 +329,7 @@ class AsyncStore(Store):
             thread = thread.resumer
         return False
 
-    async def _expire(self, call: HostCall) -> None:
+    async def _expire(self, call: HostCall, grace: float) -> None:
         """Give the guest of a cancelled call its time."""
         over = trio.Event()
         tell = call.on_done
@@ -337,15 +338,18 @@ class AsyncStore(Store):
             over.set()
             tell()
 
-        try:
-            if not call.done:
-                call.on_done = on_done
-                with trio.move_on_after(self.cancel_grace):
-                    await over.wait()
-            if not call.done:
-                self._stop(call)
-        finally:
-            self._cancelling.pop(call, None)
+        if not call.done:
+            call.on_done = on_done
+            with trio.move_on_after(grace):
+                await over.wait()
+        if call.done:
+            return
+        if call.callee.inst in self.cancellers or self._computes(call):
+            self._stop(call)
+        else:
+            call.on_done = _nothing
+            call.stopped = True
+            tell()
 
     def _stop(self, call: HostCall) -> None:
         """Poison the tree: now, or when the tick that a guest of it is computing in is over."""
@@ -517,6 +521,10 @@ class open_store:  # noqa: N801 - used like a function
             store._nursery = None
             with trio.CancelScope(shield=True):
                 store.close()
+
+
+def _nothing() -> None:
+    return None
 
 
 def _only(error: BaseException) -> BaseException:
