@@ -219,8 +219,10 @@ def test_gates_name_the_feature(feature, sections):
         decode_component(data, attrs.evolve(Features.all(), **{feature: False}))
 
 
-def test_defaults_are_what_has_shipped():
-    on = {name for name, value in [(f, getattr(Features(), f)) for f in Features.__annotations__] if value is True}
+def test_defaults_and_what_has_shipped():
+    off = {name for name in Features.__annotations__ if not getattr(Features(), name)}
+    assert off == {"nested_names", "shared_threads"}
+    on = {name for name in Features.__annotations__ if getattr(Features.shipped(), name)}
     assert on == {"async_", "map", "implements", "external_id"}
 
 

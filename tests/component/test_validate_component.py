@@ -269,7 +269,7 @@ def test_version_suffix(version, suffix, ok):
 def test_canonical_names_are_gated():
     data = _named("a:b/c@1", b"\x00")
     validate(data)
-    refused(data, "not a valid semver", Features())
+    refused(data, "not a valid semver", Features.shipped())
 
 
 def test_memory64_options():

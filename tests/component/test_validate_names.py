@@ -31,7 +31,7 @@ ALL = Features.all()
     ],
 )
 def test_forms(name, expected):
-    assert parse_extern_name(name, Features()) == expected
+    assert parse_extern_name(name, Features.shipped()) == expected
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_forms(name, expected):
 )
 def test_what_is_no_name(name, message):
     with pytest.raises(InvalidName) as caught:
-        parse_extern_name(name, Features())
+        parse_extern_name(name, Features.shipped())
     assert message in str(caught.value)
 
 
@@ -73,7 +73,7 @@ def test_nested_names():
 
 @pytest.mark.parametrize(("version", "ok"), [("1", True), ("0.2", True), ("0.0.0", True), ("0", False), ("01", False)])
 def test_canonical_versions(version, ok):
-    features = attrs.evolve(Features(), canonical_names=True)
+    features = attrs.evolve(Features.shipped(), canonical_names=True)
     if ok:
         assert parse_extern_name(f"a:b/c@{version}", features).version == version
     else:
@@ -101,12 +101,12 @@ def test_labels():
     ],
 )
 def test_implements(name, implements, sort, message):
-    label = parse_extern_name(name, Features())
+    label = parse_extern_name(name, Features.shipped())
     if message is None:
-        check_implements(name, label, implements, sort, Features())
+        check_implements(name, label, implements, sort, Features.shipped())
     else:
         with pytest.raises(InvalidName, match=message):
-            check_implements(name, label, implements, sort, Features())
+            check_implements(name, label, implements, sort, Features.shipped())
 
 
 def test_version_suffix_needs_a_canonical_version():
