@@ -96,6 +96,8 @@ class Preview1:
     def __init__(self, config: WasiConfig | None = None) -> None:
         self.config = config = WasiConfig() if config is None else config
         self.memory: core_rt.Memory | None = None
+        self._rights_dropped = False
+        """Whether the guest ever gave up rights: until then nothing needs to be checked."""
         self._args = [arg.encode() + b"\0" for arg in config.args]
         self._environ = [f"{name}={value}".encode() + b"\0" for name, value in config.env]
         readable, writable = _STREAM_RIGHTS | _READ_RIGHT, _STREAM_RIGHTS | _WRITE_RIGHT
@@ -148,33 +150,26 @@ class Preview1:
 
     def _guarded(self, name: str) -> Callable[..., int]:
         """The function as the linker wants it: unsigned arguments, errors as numbers."""
-        function: Callable[..., None] = getattr(self, name)
-        masks = tuple(_M32 if kind == "i" else _M64 for kind in SIGNATURES[name])
+        kinds = SIGNATURES[name]
         first, second = NEEDED.get(name, (0, 0))
         # `path_symlink` has its target first; of two descriptors, the second stands behind the first path.
-        at_first, at_second = (2 if name == "path_symlink" else 0), len(masks) - 3
-
-        def call(*args: int) -> int:
-            try:
-                values = [arg & mask for arg, mask in zip(args, masks)]
-                if first:
-                    self._check_rights(values[at_first], first)
-                if second:
-                    self._check_rights(values[at_second], second)
-                function(*values)
-            except Fail as failure:
-                return failure.number
-            except OSError as error:
-                return OS_ERRORS.get(error.errno or 0, ERRNO["io"])
-            except Err as error:
-                return error_number(error.value)
-            except struct.error:
-                # pack_into and unpack_from refuse offsets outside the memory.
-                return ERRNO["fault"]
-            except OverflowError:
-                return ERRNO["inval"]
-            return 0
-
+        at_first, at_second = (2 if name == "path_symlink" else 0), len(kinds) - 3
+        args = ", ".join(f"a{index}" for index in range(len(kinds)))
+        unsigned = ", ".join(f"a{index} & {_M32 if kind == 'i' else _M64}" for index, kind in enumerate(kinds))
+        checks = [f"check(a{at} & {_M32}, {need})" for at, need in ((at_first, first), (at_second, second)) if need]
+        # Written out for each signature: a loop over arguments would cost more than many of the functions do.
+        source = f"def call({args}):\n try:\n"
+        if checks:
+            source += f"  if wasi._rights_dropped: {'; '.join(checks)}\n"
+        source += f"  function({unsigned})\n except BaseException as error: return failed(error)\n return 0\n"
+        scope: dict[str, Any] = {
+            "wasi": self,
+            "check": self._check_rights,
+            "failed": _failed,
+            "function": getattr(self, name),
+        }
+        exec(compile(source, f"<wasi {name}>", "exec"), scope)
+        call: Callable[..., int] = scope["call"]
         return call
 
     def _check_rights(self, number: int, needed: int) -> None:
@@ -350,6 +345,7 @@ class Preview1:
         entry = self._fd(fd)
         if base & ~entry.rights or inheriting & ~entry.inheriting:
             raise Fail("notcapable")
+        self._rights_dropped = True
         entry.dropped |= entry.rights & ~base
         entry.dropped_inheriting |= entry.inheriting & ~inheriting
         entry.rights, entry.inheriting = base, inheriting
@@ -667,3 +663,19 @@ def _available(kind: int, entry: _Fd) -> int:
     if kind == 1 and descriptor is not None and not descriptor.directory:
         return max(os.fstat(descriptor.fd).st_size - entry.position, 0)
     return 1
+
+
+def _failed(error: BaseException) -> int:
+    """The number for what a function raised; what is no error of the guest's goes on."""
+    if isinstance(error, Fail):
+        return error.number
+    if isinstance(error, OSError):
+        return OS_ERRORS.get(error.errno or 0, ERRNO["io"])
+    if isinstance(error, Err):
+        return error_number(error.value)
+    if isinstance(error, struct.error):
+        # pack_into and unpack_from refuse offsets outside the memory.
+        return ERRNO["fault"]
+    if isinstance(error, OverflowError):
+        return ERRNO["inval"]
+    raise error
