@@ -246,7 +246,7 @@ class _Shape:
                     [(n, plain_name(n)) for n, of in types.items() if isinstance(of, t.FuncType) and n.startswith("[")]
                 ),
             )
-        return found  # type: ignore[no-any-return]
+        return found
 
 
 def attach(cls: type[GuestResource], plain: PlainName, item: Callable[[], Any], label: str) -> None:
