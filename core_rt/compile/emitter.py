@@ -190,7 +190,7 @@ class Emitter:
     def _put_locals_in_slots(self) -> None:
         """Give every local a place on the stack: see `_joins_too_much`."""
         for i, (type_, value) in enumerate(zip(self.local_types, self.locals)):
-            self.preamble[f"%l{i}"] = f"%l{i} = alloca {type_}\nstore {self.slot_access}{type_} {value}, ptr %l{i}"
+            self.preamble[f"%local{i}"] = f"%local{i} = alloca {type_}\nstore {self.slot_access}{type_} {value}, ptr %local{i}"
         self.locals = []
 
     # ------------------------------------------------------------------------------------------- writing

@@ -78,7 +78,7 @@ def spill_roots(f: Emitter) -> None:
     """Write the live references to the frame: before a call."""
     if not f.gc_values and not f.slots:
         return
-    roots = live_roots(f) + [f.let(f"load {f.slot_access}i32, ptr %l{i}") for i in _slots(f)]
+    roots = live_roots(f) + [f.let(f"load {f.slot_access}i32, ptr %local{i}") for i in _slots(f)]
     if not roots and not f.gc_slots:
         return
     f.gc_slots = max(f.gc_slots, len(roots), 1)
@@ -96,7 +96,7 @@ def cold_spill(f: Emitter, label: str) -> list[str]:
     roots = live_roots(f)
     lines = []
     for i in _slots(f):
-        lines.append(f"%{label}.l{i} = load {f.slot_access}i32, ptr %l{i}")
+        lines.append(f"%{label}.l{i} = load {f.slot_access}i32, ptr %local{i}")
         roots.append(f"%{label}.l{i}")
     if not roots and not f.gc_slots:
         return []

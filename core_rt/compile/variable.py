@@ -31,17 +31,17 @@ def _local_tee(f: Emitter, index: int) -> None:
 
 
 def _slot_get(f: Emitter, index: int) -> None:
-    f.push(f"load {f.slot_access}{f.local_types[index]}, ptr %l{index}")
+    f.push(f"load {f.slot_access}{f.local_types[index]}, ptr %local{index}")
     if is_gcref(f.body.locals[index]):
         f.gc_values.add(f.stack[-1])
 
 
 def _slot_set(f: Emitter, index: int) -> None:
-    f.out(f"store {f.slot_access}{f.local_types[index]} {f.stack.pop()}, ptr %l{index}")
+    f.out(f"store {f.slot_access}{f.local_types[index]} {f.stack.pop()}, ptr %local{index}")
 
 
 def _slot_tee(f: Emitter, index: int) -> None:
-    f.out(f"store {f.slot_access}{f.local_types[index]} {f.stack[-1]}, ptr %l{index}")
+    f.out(f"store {f.slot_access}{f.local_types[index]} {f.stack[-1]}, ptr %local{index}")
 
 
 register_slot("local.get", _slot_get)
