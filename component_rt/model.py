@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
-import attrs
-
+from component_rt.record import record
 from component_rt.types import (
     Attributes,
     ComponentType,
@@ -86,8 +86,7 @@ class Sort(enum.Enum):
     COMPONENT = "component"
     INSTANCE = "instance"
 
-    def __hash__(self) -> int:
-        return id(self)  # members are singletons; the inherited hash is a Python call on every look-up
+    __hash__ = object.__hash__  # members are singletons; the inherited hash is a Python call on every look-up
 
     def __str__(self) -> str:
         return self.value
@@ -99,7 +98,7 @@ ResourcePath: TypeAlias = tuple[ResourceId, tuple[str, ...]]
 """A resource that a definition brings into view, and the export names that lead to it from the definition's value."""
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@record(kw_only=True)
 class Definition:
     """One definition; `offset` is its absolute byte offset in the file."""
 
@@ -107,7 +106,7 @@ class Definition:
     offset: int
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@record(kw_only=True)
 class CoreModuleDef(Definition):
     """An embedded core module: bytes `start` to `end` of the component's `data`."""
 
@@ -119,7 +118,7 @@ class CoreModuleDef(Definition):
     type: CoreModuleType
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@record(kw_only=True)
 class CoreInstantiate(Definition):
     """Instantiate core module `module`; `args` gives a core instance for each first import name."""
 
@@ -129,7 +128,7 @@ class CoreInstantiate(Definition):
     exports: Mapping[str, core.ExternType]
 
 
-@attrs.frozen(eq=False)
+@record
 class CoreExport:
     """An entry of a core instance made by hand."""
 
@@ -139,7 +138,7 @@ class CoreExport:
     type: core.ExternType
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@record(kw_only=True)
 class CoreInlineExports(Definition):
     """A core instance put together from core definitions."""
 
@@ -147,7 +146,7 @@ class CoreInlineExports(Definition):
     exports: tuple[CoreExport, ...]
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@record(kw_only=True)
 class AliasCoreExport(Definition):
     """Export `name` of core instance `instance`."""
 
@@ -161,7 +160,7 @@ class AliasCoreExport(Definition):
         return self.sort
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@record(kw_only=True)
 class CoreTypeDef(Definition):
     """A core type. One recursion group makes several of these."""
 
@@ -169,7 +168,7 @@ class CoreTypeDef(Definition):
     type: core.DefType | CoreModuleType
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@record(kw_only=True)
 class ComponentDef(Definition):
     """A nested component."""
 
@@ -177,7 +176,7 @@ class ComponentDef(Definition):
     component: ValidatedComponent
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@record(kw_only=True)
 class Instantiate(Definition):
     """Instantiate component `component` with `args`: (import name, sort, index).
 
@@ -192,7 +191,7 @@ class Instantiate(Definition):
     resources: tuple[ResourcePath, ...]
 
 
-@attrs.frozen(eq=False)
+@record
 class InlineExport:
     """An entry of an instance made by hand."""
 
@@ -202,7 +201,7 @@ class InlineExport:
     type: ExternType
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@record(kw_only=True)
 class InlineExports(Definition):
     """An instance put together from definitions."""
 
@@ -211,7 +210,7 @@ class InlineExports(Definition):
     type: InstanceType
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@record(kw_only=True)
 class AliasExport(Definition):
     """Export `name` of instance `instance`. `type` is a `DefType` when `sort` is `TYPE`."""
 
@@ -225,7 +224,7 @@ class AliasExport(Definition):
         return self.sort
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@record(kw_only=True)
 class AliasOuter(Definition):
     """Entry `index` of the component `count` levels out (0: this one).
 
@@ -242,7 +241,7 @@ class AliasOuter(Definition):
         return self.sort
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@record(kw_only=True)
 class TypeDef(Definition):
     """A type other than a resource; nothing to do at run time."""
 
@@ -250,7 +249,7 @@ class TypeDef(Definition):
     type: DefType
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@record(kw_only=True)
 class ResourceDef(Definition):
     """A resource type of this component: new for each instance."""
 
@@ -266,7 +265,7 @@ class ResourceDef(Definition):
         return self.type.id
 
 
-@attrs.frozen(eq=False)
+@record
 class CanonOptions:
     """The options of a canonical definition; indices are into the core memory and core function spaces."""
 
@@ -281,7 +280,10 @@ class CanonOptions:
     is_async: bool = False
 
 
-@attrs.frozen(eq=False, kw_only=True)
+NO_OPTIONS = CanonOptions()
+
+
+@record(kw_only=True)
 class CanonLift(Definition):
     """Core function `core_func` as a component function of `type`."""
 
@@ -292,7 +294,7 @@ class CanonLift(Definition):
     core_type: core.FuncType
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@record(kw_only=True)
 class CanonLower(Definition):
     """Component function `func`, of `type`, as a core function of `core_type`."""
 
@@ -303,7 +305,7 @@ class CanonLower(Definition):
     core_type: core.FuncType
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@record(kw_only=True)
 class CanonBuiltin(Definition):
     """Any other canonical definition: a core function of `core_type`.
 
@@ -317,7 +319,7 @@ class CanonBuiltin(Definition):
     name: str
     core_type: core.FuncType
     type: ResourceType | ValType | None = None
-    options: CanonOptions = attrs.field(factory=CanonOptions)
+    options: CanonOptions = NO_OPTIONS
     is_async: bool = False
     cancellable: bool = False
     shared: bool = False
@@ -327,7 +329,7 @@ class CanonBuiltin(Definition):
     start_type: core.DefType | None = None
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@record(kw_only=True)
 class Start(Definition):
     """Call function `func` with values `args` during instantiation; appends its `results` (0 or 1) to the values."""
 
@@ -337,7 +339,7 @@ class Start(Definition):
     results: tuple[ValType, ...]
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@record(kw_only=True)
 class ValueDef(Definition):
     """A constant: bytes `start` to `end` hold it, encoded as in Binary.md, "Value Definitions"; `value` is it decoded.
 
@@ -352,7 +354,7 @@ class ValueDef(Definition):
     value: object
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@record(kw_only=True)
 class Import(Definition):
     """An import. For a type, `type` is a `TypeBound`."""
 
@@ -367,7 +369,7 @@ class Import(Definition):
         return self.sort
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@record(kw_only=True)
 class Export(Definition):
     """Entry `index` of space `sort` under `name`; appends an entry to the same space.
 
@@ -386,15 +388,18 @@ class Export(Definition):
         return self.sort
 
 
-@attrs.frozen(eq=False)
+@record
 class Names:
     """The `component-name` section, as far as it could be read."""
 
     component: str | None = None
-    sorts: Mapping[Sort, Mapping[int, str]] = attrs.field(factory=dict)
+    sorts: Mapping[Sort, Mapping[int, str]] = MappingProxyType({})
 
 
-@attrs.frozen(eq=False)
+NO_NAMES = Names()
+
+
+@record
 class ValidatedComponent:
     """A component that passed validation.
 
@@ -412,7 +417,7 @@ class ValidatedComponent:
     spaces: Mapping[Sort, tuple[object, ...]]
     customs: tuple[tuple[str, int, int], ...] = ()
     """Custom sections: name, and start and end of the payload."""
-    names: Names = attrs.field(factory=Names)
+    names: Names = NO_NAMES
 
     @property
     def imports(self) -> Mapping[str, ExternType]:

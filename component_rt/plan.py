@@ -15,11 +15,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import attrs
-
 from component_rt import model as m
 from component_rt import types as t
 from component_rt.model import Sort
+from component_rt.record import record
 from component_rt.vmcontext import ComponentLayout
 from core_rt.errors import EngineBug, ExhaustionError
 
@@ -53,21 +52,21 @@ MAX_INSTANCES = 20_000
 Slot: TypeAlias = int
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@record(kw_only=True)
 class Step:
     """Fills `slot`."""
 
     slot: Slot
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@record(kw_only=True)
 class LoadModule(Step):
     """Embedded core module: `start` to `end` of the file."""
 
     definition: m.CoreModuleDef
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@record(kw_only=True)
 class ImportItem(Step):
     """A leaf of an import of the root: `path` is the import's name and the names of exports inside an imported instance."""
 
@@ -75,7 +74,7 @@ class ImportItem(Step):
     type: t.ExternType
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@record(kw_only=True)
 class InstantiateModule(Step):
     """Instantiate the module in slot `module`; `imports` gives the slot for each pair of names."""
 
@@ -84,7 +83,7 @@ class InstantiateModule(Step):
     instance: int
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@record(kw_only=True)
 class Extract(Step):
     """Export `name` of the core instance in slot `instance`: a function, memory, table, global or tag."""
 
@@ -92,7 +91,7 @@ class Extract(Step):
     name: str
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@record(kw_only=True)
 class MakeResource(Step):
     """A resource type of static instance `instance`."""
 
@@ -103,7 +102,7 @@ class MakeResource(Step):
     """Whether reps are 64 bits wide."""
 
 
-@attrs.frozen(eq=False)
+@record
 class LateExport:
     """A function of the core instance in slot `instance`, looked up when it is first called: most exports never are."""
 
@@ -111,7 +110,7 @@ class LateExport:
     name: str
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@record(kw_only=True)
 class Remember(Step):
     """Put the item in `slot` (a memory, table or function) into entry `index` of a region of the component's context."""
 
@@ -119,7 +118,7 @@ class Remember(Step):
     index: int
 
 
-@attrs.frozen(eq=False)
+@record
 class Options:
     """`canonopt`s with slots in place of indices."""
 
@@ -134,7 +133,7 @@ class Options:
     """Entry of the region `post_returns`, set when the function is first looked up."""
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@record(kw_only=True)
 class Lift(Step):
     """`canon lift`: the core function `func` as a component function."""
 
@@ -144,7 +143,7 @@ class Lift(Step):
     options: Options
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@record(kw_only=True)
 class Lower(Step):
     """`canon lower`: the component function in slot `func` as a core function."""
 
@@ -157,7 +156,7 @@ class Lower(Step):
     """Entry of the region `lowerings`."""
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@record(kw_only=True)
 class Builtin(Step):
     """Any other canonical definition."""
 
@@ -169,7 +168,7 @@ class Builtin(Step):
     """Entry of the region `trampolines`."""
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@record(kw_only=True)
 class Constant(Step):
     """A value known from the file."""
 
@@ -177,7 +176,7 @@ class Constant(Step):
     value: object
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@record(kw_only=True)
 class StartFunction(Step):
     """Call the function in slot `func`; its result, if it has one, fills `slot`."""
 
@@ -186,23 +185,25 @@ class StartFunction(Step):
     type: t.FuncType
 
 
-@attrs.define(eq=False)
 class StaticInstance:
     """One instantiation of a component within the root. `parent` is None for the root."""
 
-    index: int
-    parent: int | None
-    resources: dict[t.ResourceId, Slot] = attrs.field(factory=dict)
+    __slots__ = ("index", "parent", "resources")
+
+    def __init__(self, index: int, parent: int | None) -> None:
+        self.index = index
+        self.parent = parent
+        self.resources: dict[t.ResourceId, Slot] = {}
 
 
-@attrs.frozen(eq=False)
+@record
 class InstanceItem:
     """A component instance while planning: what its exports are."""
 
     exports: Mapping[str, Item]
 
 
-@attrs.frozen(eq=False)
+@record
 class ComponentItem:
     """A component while planning, with the scope its outer aliases look into."""
 
@@ -214,7 +215,7 @@ Item: TypeAlias = "Slot | LateExport | InstanceItem | ComponentItem | Mapping[st
 """What an index means while planning. A core instance made by hand is a mapping; a type other than a resource is None."""
 
 
-@attrs.frozen(eq=False)
+@record
 class Plan:
     """Steps in order; `exports` of the root as items; `counts` are the sizes of the context's regions."""
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-import attrs
-
 from component_rt.features import Features
 from component_rt.model import Names, Sort
+from component_rt.record import record
 from component_rt.types import PrimValType
 from core_rt import types as core
 
@@ -47,7 +46,7 @@ __all__ = [
 ValExpr: TypeAlias = int | PrimValType
 
 
-@attrs.frozen(eq=False)
+@record
 class ExternName:
     """The name of an import or export with its attributes."""
 
@@ -57,7 +56,7 @@ class ExternName:
     external_id: str | None = None
 
 
-@attrs.frozen(eq=False)
+@record
 class ExternExpr:
     """A type of an import or export.
 
@@ -71,14 +70,14 @@ class ExternExpr:
     val: ValExpr | None = None
 
 
-@attrs.frozen(eq=False)
+@record
 class Item:
     """A definition or declarator."""
 
     offset: int
 
 
-@attrs.frozen(eq=False)
+@record
 class TypeExpr:
     """A type where it is defined. `parts` by `kind`:
 
@@ -99,7 +98,7 @@ CoreValExpr: TypeAlias = "core.StorageType | tuple[bool, int]"
 """A core value or packed type; `(nullable, type index)` is a reference to a defined type."""
 
 
-@attrs.frozen(eq=False)
+@record
 class CoreSub:
     """A member of a recursion group; `composite` as in `core_rt.types.TypeSpec` but over `CoreValExpr`."""
 
@@ -109,14 +108,14 @@ class CoreSub:
     composite: tuple[Any, ...]
 
 
-@attrs.frozen(eq=False)
+@record
 class CoreRec(Item):
     """A recursion group of core types."""
 
     members: tuple[CoreSub, ...]
 
 
-@attrs.frozen(eq=False)
+@record
 class CoreExternExpr:
     """A core import or export type. `kind` is "func" or "tag" (`index`), or "table", "memory", "global" (`type`)."""
 
@@ -126,7 +125,7 @@ class CoreExternExpr:
     type: Any = None
 
 
-@attrs.frozen(eq=False)
+@record
 class CoreModuleTypeExpr(Item):
     """A core module type.
 
@@ -140,7 +139,7 @@ class CoreModuleTypeExpr(Item):
 # ---- definitions ----
 
 
-@attrs.frozen(eq=False)
+@record
 class CoreModule(Item):
     """Bytes `start` to `end` are a core module."""
 
@@ -148,31 +147,31 @@ class CoreModule(Item):
     end: int
 
 
-@attrs.frozen(eq=False)
+@record
 class CoreInstantiate(Item):
     module: int
     args: tuple[tuple[str, int, int], ...]
     """Name, core instance, offset."""
 
 
-@attrs.frozen(eq=False)
+@record
 class CoreBag(Item):
     exports: tuple[tuple[str, Sort, int, int], ...]
     """Name, sort, index, offset."""
 
 
-@attrs.frozen(eq=False)
+@record
 class Instantiate(Item):
     component: int
     args: tuple[tuple[str, Sort, int, int], ...]
 
 
-@attrs.frozen(eq=False)
+@record
 class InstanceBag(Item):
     exports: tuple[tuple[ExternName, Sort, int, int], ...]
 
 
-@attrs.frozen(eq=False)
+@record
 class AliasExport(Item):
     """Export `name` of an instance; `core` says whether of a core instance."""
 
@@ -182,31 +181,34 @@ class AliasExport(Item):
     core: bool
 
 
-@attrs.frozen(eq=False)
+@record
 class AliasOuter(Item):
     sort: Sort
     count: int
     index: int
 
 
-@attrs.frozen(eq=False)
+@record
 class Nested(Item):
     component: Component
 
 
-@attrs.frozen(eq=False)
+@record
 class TypeDef(Item):
     expr: TypeExpr
 
 
-@attrs.frozen(eq=False)
+@record
 class Opts:
     """Options of a canonical definition, in order: `(name, index | None, offset)`."""
 
     items: tuple[tuple[str, int | None, int], ...] = ()
 
 
-@attrs.frozen(eq=False, kw_only=True)
+NO_OPTS = Opts()
+
+
+@record(kw_only=True)
 class Canon(Item):
     """A canonical definition, `"lift"` and `"lower"` among them; fields are set where the definition has them."""
 
@@ -215,7 +217,7 @@ class Canon(Item):
     func: int = 0
     type: int = 0
     result: ValExpr | None = None
-    opts: Opts = attrs.field(factory=Opts)
+    opts: Opts = NO_OPTS
     is_async: bool = False
     cancellable: bool = False
     shared: bool = False
@@ -225,20 +227,20 @@ class Canon(Item):
     core_val: core.ValType | None = None
 
 
-@attrs.frozen(eq=False)
+@record
 class Start(Item):
     func: int
     args: tuple[int, ...]
     results: int
 
 
-@attrs.frozen(eq=False)
+@record
 class Import(Item):
     name: ExternName
     type: ExternExpr
 
 
-@attrs.frozen(eq=False)
+@record
 class Export(Item):
     """In a component: entry `index` of space `sort`, with an ascribed `type` or None. As a declarator only `type`."""
 
@@ -248,7 +250,7 @@ class Export(Item):
     type: ExternExpr | None
 
 
-@attrs.frozen(eq=False)
+@record
 class ValueDef(Item):
     """Bytes `start` to `end` hold a value of type `type`."""
 
@@ -261,7 +263,7 @@ Decl: TypeAlias = CoreRec | CoreModuleTypeExpr | TypeDef | AliasExport | AliasOu
 """A declarator of a component or instance type."""
 
 
-@attrs.frozen(eq=False)
+@record
 class Component:
     """A decoded component: bytes `start` to `end` of `data`."""
 
