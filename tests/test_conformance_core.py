@@ -22,7 +22,7 @@ def _name(path: Path) -> str:
 def test_suite_is_present():
     if not SCRIPTS:
         pytest.skip(MISSING)
-    assert len(SCRIPTS) > 90
+    assert len(SCRIPTS) > 250
 
 
 @pytest.mark.parametrize("tier", ["lazy", "optimized"])

@@ -68,8 +68,6 @@ class CoreRunner:
 
     engine: core_rt.Engine
     tally: Tally
-    execute: bool = True
-    """False: only decode and validate; commands that need an instance are not counted."""
     store: core_rt.Store = attrs.field(init=False)
     linker: core_rt.Linker = attrs.field(init=False)
     current: core_rt.Instance | None = None
@@ -79,14 +77,13 @@ class CoreRunner:
 
     def __attrs_post_init__(self) -> None:
         self.linker = core_rt.Linker(self.engine)
-        if self.execute:
-            self.store = core_rt.Store(self.engine)
-            define_spectest(self.linker, self.store)
+        self.store = core_rt.Store(self.engine)
+        define_spectest(self.linker, self.store)
 
     def run(self, commands: Sequence[Command]) -> None:
         for command in commands:
-            if not self.counts(command):
-                continue
+            if isinstance(command, AssertModule) and command.outcome == "malformed" and command.module.form != "binary":
+                continue  # tests a text parser
             try:
                 self.step(command)
             except CommandFailed as failure:
@@ -97,24 +94,13 @@ class CoreRunner:
             else:
                 self.tally.record(command.line, None)
 
-    def counts(self, command: Command) -> bool:
-        if isinstance(command, AssertModule) and command.outcome == "malformed":
-            return command.module.form == "binary"
-        if self.execute:
-            return True
-        if isinstance(command, AssertModule):
-            return command.outcome == "invalid"
-        return isinstance(command, (Define, Instantiate)) and isinstance(command.source, ModuleSource)
-
     def step(self, command: Command) -> None:
         match command:
             case Instantiate():
                 self.current = None  # so that nothing that follows a failure speaks to the instance before
-                instance = self.start(command.source)
-                if instance is not None:
-                    self.current = instance
-                    if command.name:
-                        self.named[command.name] = instance
+                self.current = self.start(command.source)
+                if command.name:
+                    self.named[command.name] = self.current
             case Define():
                 module = self.load(command.source)
                 self.definitions[command.name] = self.definitions[None] = module
@@ -135,18 +121,18 @@ class CoreRunner:
         if source.wasm is None:
             raise CommandFailed(f"the script's module does not encode: {source.error}")
         module = core_rt.Module(self.engine, source.wasm)
-        if validate or not self.execute:
+        if validate:
             module.validate()
         return module
 
-    def start(self, source: ModuleSource | str | None) -> core_rt.Instance | None:
+    def start(self, source: ModuleSource | str | None) -> core_rt.Instance:
         if isinstance(source, ModuleSource):
             module = self.load(source)
         elif source in self.definitions:
             module = self.definitions[source]
         else:
             raise CommandFailed(f"no module definition {source or ''}")
-        return self.linker.instantiate(self.store, module) if self.execute else None
+        return self.linker.instantiate(self.store, module)
 
     def instance(self, name: str | None) -> core_rt.Instance:
         instance = self.named.get(name) if name else self.current
@@ -195,13 +181,12 @@ class CoreRunner:
         raise CommandFailed(f"accepted, but it is {command.outcome}: {command.text}")
 
 
-def run_core_script(path: Path, engine: core_rt.Engine, *, execute: bool = True) -> Tally:
+def run_core_script(path: Path, engine: core_rt.Engine) -> Tally:
     """Every countable command of a script. Text-form `assert_malformed` tests a text parser and is not counted."""
     tally = Tally(path)
-    runner = CoreRunner(engine, tally, execute)
+    runner = CoreRunner(engine, tally)
     try:
         runner.run(load_script(path, parse_value))
     finally:
-        if execute:
-            runner.store.close()
+        runner.store.close()
     return tally
