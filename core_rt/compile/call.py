@@ -67,9 +67,9 @@ def tail_call(f: Emitter, sig: Signature, callee: str, vmctx: str, arguments: st
     if f.signature.multiple:
         arguments += ", ptr %ret"
     if sig.result == "void":
-        f.out(f"musttail call tailcc void {callee}(ptr {vmctx}{arguments})\nret void")
+        f.out(f"{f.unit.tail_call} tailcc void {callee}(ptr {vmctx}{arguments})\nret void")
     else:
-        value = f.let(f"musttail call tailcc {sig.result} {callee}(ptr {vmctx}{arguments})")
+        value = f.let(f"{f.unit.tail_call} tailcc {sig.result} {callee}(ptr {vmctx}{arguments})")
         f.out(f"ret {sig.result} {value}")
 
 

@@ -17,6 +17,8 @@ __all__ = ["ZERO", "Signature", "is_funcref", "is_gcref", "lltype", "signature"]
 
 _NUMBERS: Final[dict[ValType, str]] = {I32: "i32", I64: "i64", F32: "float", F64: "double", V128: "<16 x i8>"}
 
+_FLOATS: Final = frozenset(("float", "double", "<16 x i8>"))
+
 ZERO: Final = {
     "i32": "0", "i64": "0", "float": "0.0", "double": "0.0", "<16 x i8>": "zeroinitializer", "ptr": "null",
 }  # fmt: skip
@@ -62,6 +64,12 @@ class Signature:
     """Equal for types that are called alike."""
     gc_results: tuple[bool, ...]
     """Which results are references into the heap."""
+
+    @property
+    def on_stack(self) -> bool:
+        """Whether x86-64's registers do not hold all arguments: six integers or pointers (context and `ret` are two), eight floats."""
+        floats = sum(1 for t in self.params if t in _FLOATS)
+        return floats > 8 or len(self.params) - floats + 1 + self.multiple > 6
 
     def declare(self, convention: str, name: str) -> str:
         """`tailcc i32 @name(ptr %0, i64 %1, ptr %ret)`"""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -18,7 +18,7 @@ from core_rt.compile import families
 from core_rt.compile.control import write_body, write_body_counting, write_body_with_lines
 from core_rt.compile.emitter import Emitter
 from core_rt.compile.signature import Signature, signature
-from core_rt.opcodes import BY_CODE
+from core_rt.opcodes import BY_CODE, BY_NAME
 from core_rt.types import DefType
 from core_rt.vm import structs as s
 
@@ -37,6 +37,14 @@ SYMBOL: Final = re.compile(r"([ft])(\d+)")
 ATTRIBUTES: Final = 'attributes #0 = { nounwind "frame-pointer"="all" "probe-stack"="inline-asm" "disable-tail-calls"="true" "no-builtins" }'
 """Frame pointers carry backtraces, probes find the guard page however large a frame is, tail calls would lose frames, and no call to a
 C library may be invented. Loops need not end: neither `mustprogress` nor `willreturn`."""
+
+_TAIL_ATTRIBUTES: Final = (
+    ATTRIBUTES.replace("#0", "#1")
+    .replace(' "disable-tail-calls"="true"', "")
+    .replace("nounwind", "nounwind noinline optnone")
+)
+"""Of functions whose tail calls take arguments on the stack, on x86-64. LLVM 22 loses those of a `musttail` call there, and the caller's own
+stay on the stack. A `tail` call in `tailcc` is right, and is a jump as long as no pass comes between it and its `ret`: so none may."""
 
 _METADATA: Final = """!0 = !{}
 !1 = !{!"branch_weights", i32 1, i32 100000}
@@ -59,6 +67,12 @@ _DEBUG: Final = """!llvm.dbg.cu = !{!10}
 _FIRST_NODE: Final = 20
 
 _TAIL_CALLS: Final = frozenset(row.code for row in BY_CODE.values() if row.mnemonic.startswith("return_call"))
+
+_CALLEE: Final[dict[int, Callable[[DecodedModule, Any], DefType]]] = {
+    BY_NAME["return_call"].code: lambda module, imm: module.funcs[imm],
+    BY_NAME["return_call_indirect"].code: lambda module, imm: module.types[imm[0]],
+    BY_NAME["return_call_ref"].code: lambda module, imm: module.types[imm],
+}
 
 _TYPE_IDS: Final = s.VMContextHeader["type_ids"]
 _CODE_TABLE: Final = s.VMContextHeader["code_table"]
@@ -91,6 +105,9 @@ class Unit:
     alias_vm: str = attrs.field(init=False)
     alias_heap: str = attrs.field(init=False)
     alias_guest: str = attrs.field(init=False)
+    tail_call: str = attrs.field(init=False, default="musttail call")
+    """How the function being written makes its tail calls."""
+    _careful: bool = attrs.field(init=False, default=False)
     wrappers: set[str] = attrs.field(init=False, factory=set)
     """Symbols that only pass a call on."""
     _texts: list[str] = attrs.field(init=False, factory=list)
@@ -131,8 +148,11 @@ class Unit:
         f = Emitter(self, body, sig)
         tail = makes_tail_calls(body)
         convention, name = ("tailcc ", f"t{defined}") if tail else ("", f"f{defined}")
-        head = f"define hidden {sig.declare(convention, name)} #0"
-        if f.catches:  # the landing's stack pointer is that of one frame
+        careful = tail and self.float_register == "x" and self._tails_on_stack(sig, body)
+        self._careful |= careful
+        self.tail_call = "tail call" if careful else "musttail call"
+        head = f"define hidden {sig.declare(convention, name)} {'#1' if careful else '#0'}"
+        if f.catches and not careful:  # the landing's stack pointer is that of one frame
             head += " noinline"
         if self.lines:
             scope = self._node(
@@ -147,6 +167,18 @@ class Unit:
         self._texts.append(f.text(head + " {"))
         if tail:
             self._texts.append(self._forward(sig, defined, "", f"f{defined}", f"tailcc {sig.result} @t{defined}", ""))
+
+    def _tails_on_stack(self, sig: Signature, body: FuncBody) -> bool:
+        """Whether a tail call of the body, or the function itself, has arguments on the stack."""
+        if sig.on_stack:
+            return True
+        module = self.module
+        for op, imm, _ in body.code:
+            if op in _TAIL_CALLS:
+                callee = _CALLEE[op](module, imm)
+                if self.signature_of(callee).on_stack:
+                    return True
+        return False
 
     def add_tail_entry(self, defined: int) -> None:
         """Write the `tailcc` entry of a function that makes no tail calls: it calls the function."""
@@ -194,7 +226,7 @@ class Unit:
 
     def text(self) -> str:
         """The unit as LLVM text."""
-        parts = [*self._texts, ATTRIBUTES, _METADATA]
+        parts = [*self._texts, ATTRIBUTES, *([_TAIL_ATTRIBUTES] if self._careful else []), _METADATA]
         if self.lines:
             parts += [_DEBUG, *self._nodes]
         return "\n".join(parts) + "\n"
