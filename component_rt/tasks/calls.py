@@ -567,6 +567,8 @@ class AsyncHostImport(HostImport):
 
         subtask.on_cancel = on_cancel
         tree = Tree.of(instance)
-        pending.on_done = lambda: store.scheduler.post(tree, finish())
+        current = store.scheduler.current
+        call = None if current is None or current.task is None else current.task.call
+        pending.on_done = lambda: store.scheduler.post(tree, finish(), call)
         tree.pendings[pending] = None
         return subtask

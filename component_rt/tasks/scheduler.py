@@ -167,9 +167,10 @@ class Scheduler:
         self._go(tree, thread.resumed(), ())
         return thread
 
-    def post(self, tree: Tree, body: Generator[Any, Any, Any]) -> Thread:
-        """Have work of the host done when the tree is free."""
+    def post(self, tree: Tree, body: Generator[Any, Any, Any], call: Any = None) -> Thread:
+        """Have work of the host done when the tree is free; it is done for `call`."""
         thread = Thread(self, tree, None, body)
+        thread.call = call
         thread.resume_later()
         return thread
 
@@ -331,7 +332,7 @@ class Scheduler:
             chain.append(thread)
             self._drop(thread, error)
             thread = back
-        self._blamed = {_call_of(thread) for thread in chain if thread.task is not None} - {None}
+        self._blamed = {_call_of(thread) for thread in chain} - {None}
         for thread in chain:
             tree = thread.tree
             if thread.task is not None and tree.root is not None and tree.root.first_trap is None:
@@ -387,7 +388,7 @@ class Scheduler:
 
 def _call_of(thread: Thread) -> Any:
     """The call of the host that a thread works for."""
-    call = thread.task.call
+    call = thread.call if thread.task is None else thread.task.call
     return None if call is None else call.call
 
 

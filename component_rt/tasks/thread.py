@@ -58,6 +58,7 @@ class Thread:
         "aside_of",
         "body",
         "builtin",
+        "call",
         "cancellable",
         "fiber",
         "gated",
@@ -82,6 +83,8 @@ class Thread:
         self.builtin: Steps | None = None
         self.fiber: Any = None
         self.op: Any = None
+        self.call: Any = None
+        """For work of the host: the call that it is done for."""
         self.value: bool | None = None
         """What the generator that blocked is told when the thread is resumed: whether it was cancelled."""
         self.state = _SUSPENDED

@@ -1,0 +1,192 @@
+"""Streams and futures between Python and guests."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+
+import component_rt as rt
+from core_rt.errors import Trap
+
+from .guests import ECHO, PIPE, component, engine
+
+
+def with_instance(text):
+    """Decorator: run the test with a store and an instance of the component."""
+
+    def decorate(test):
+        def wrapper():
+            async def main():
+                async with rt.open_store(engine()) as store:
+                    await test(store, await rt.Linker(engine()).instantiate_async(store, component(text)))
+
+            trio.run(main)
+
+        wrapper.__name__ = test.__name__
+        return wrapper
+
+    return decorate
+
+
+async def collect(source):
+    return [item async for item in source]
+
+
+async def numbers(n):
+    for i in range(n):
+        await trio.sleep(0)
+        yield f"{i}"
+
+
+def test_pairs_are_trio_streams():
+    async def main():
+        async with rt.open_store(engine()) as store:
+
+            async def maker():
+                return store.open_stream()
+
+            await trio.testing.check_one_way_stream(maker, None)
+
+    trio.run(main)
+
+
+@with_instance(ECHO)
+async def test_bytes_go_to_a_guest_and_back(store, instance):
+    echo = instance.exports["bytes"]
+    for source in (b"hello", bytearray(b"hello"), [104, 101, 108, 108, 111], [b"he", b"llo"], (c for c in b"hello")):
+        assert b"".join(await collect(await echo(source))) == b"hello"
+
+    send, receive = store.open_stream()
+    back = await echo(receive)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send.send_all, b"hello")
+        assert await back.receive_some(2) == b"he"
+        assert await back.receive_some() == b"llo"
+    await send.aclose()
+    assert await back.receive_some() == b""
+
+
+@with_instance(ECHO)
+async def test_texts_go_to_a_guest_and_back(store, instance):
+    echo = instance.exports["texts"]
+    assert await collect(await echo(["a", "b"])) == ["a", "b"]
+    assert await collect(await echo(numbers(10))) == [f"{i}" for i in range(10)]
+    send, receive = trio.open_memory_channel(2)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_send_all, send, ["x", "y", "z"])
+        assert await collect(await echo(receive)) == ["x", "y", "z"]
+    with pytest.raises(TypeError, match="iterable"):
+        await echo(5)
+
+
+async def _send_all(channel, values):
+    async with channel:
+        for value in values:
+            await channel.send(value)
+
+
+@with_instance(ECHO)
+async def test_futures_go_to_a_guest_and_back(store, instance):
+    late = instance.exports["late"]
+    assert await (await late("now")) == "now"
+
+    async def soon():
+        await trio.sleep(0.01)
+        return "soon"
+
+    future = await late(soon())
+    assert await future == "soon"
+    assert await future == "soon"
+
+
+@with_instance(PIPE)
+async def test_megabytes_in_both_directions(store, instance):
+    data = bytes(range(97, 123)) * 40_000
+    assert await instance.exports["count"](data) == len(data)
+    got = b"".join(await collect(await instance.exports["upper"](data)))
+    assert got == data.upper()
+    assert sum(map(len, await collect(await instance.exports["blocks"](64)))) == 64 * 32768
+
+
+@with_instance(PIPE)
+async def test_from_guest_to_guest_through_python(store, instance):
+    other = await rt.Linker(engine()).instantiate_async(store, component(PIPE))
+    stream = await instance.exports["blocks"](10)
+    assert await other.exports["count"](stream) == 10 * 32768
+    with pytest.raises(trio.ClosedResourceError):
+        await stream.receive_some()
+
+
+@with_instance(PIPE)
+async def test_reading_can_be_cancelled_and_taken_up_again(store, instance):
+    send, receive = store.open_stream()
+    back = await instance.exports["upper"](receive)
+    with trio.move_on_after(0.01) as scope:
+        await back.receive_some()
+    assert scope.cancelled_caught
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send.send_all, b"abc")
+        assert await back.receive_some() == b"ABC"
+    with pytest.raises(trio.BusyResourceError):
+        async with trio.open_nursery(strict_exception_groups=False) as nursery:
+            nursery.start_soon(back.receive_some)
+            nursery.start_soon(back.receive_some)
+    await send.aclose()
+
+
+@with_instance(PIPE)
+async def test_a_guest_learns_that_nobody_reads(store, instance):
+    stream = await instance.exports["blocks"](1000)
+    assert len(await stream.receive_some(10)) == 10
+    await stream.aclose()
+    await trio.testing.wait_all_tasks_blocked()
+    assert store.statistics()["threads"] == 0
+    send, receive = store.open_stream()
+    await receive.aclose()
+    with pytest.raises(trio.BrokenResourceError):
+        await send.send_all(b"x")
+
+
+@with_instance(PIPE)
+async def test_a_source_that_fails_ends_the_guest(store, instance):
+    async def source():
+        yield b"abc"
+        raise ValueError("no more")
+
+    with pytest.raises(ValueError, match="no more"):
+        await instance.exports["count"](source())
+    assert isinstance(instance.trapped, ValueError)
+
+
+def test_the_synchronous_store_has_streams_too():
+    with rt.Store(engine()) as store:
+        pipe = rt.Linker(engine()).instantiate(store, component(PIPE))
+        assert pipe.exports["count"](b"x" * 100_000) == 100_000
+        assert b"".join(pipe.exports["upper"]([b"ab", b"cd"])) == b"ABCD"
+        echo = rt.Linker(engine()).instantiate(store, component(ECHO))
+        assert list(echo.exports["texts"](iter("abc"))) == ["a", "b", "c"]
+        assert echo.exports["late"]("x").get() == "x"
+        with pytest.raises(TypeError, match="open_store"):
+            echo.exports["texts"](numbers(1))
+
+
+def test_what_can_never_come_is_a_deadlock():
+    blocked = """
+    (component
+      (type $late (future u8))
+      (core func $return (canon task.return (result $late)))
+      (core func $new (canon future.new $late))
+      (core module $m
+        (import "" "return" (func $return (param i32)))
+        (import "" "new" (func $new (result i64)))
+        (func (export "cb") (param i32 i32 i32) (result i32) unreachable)
+        (func (export "f") (result i32) (call $return (i32.wrap_i64 (call $new))) (i32.const 0)))
+      (core instance $i (instantiate $m (with "" (instance
+        (export "return" (func $return)) (export "new" (func $new))))))
+      (func (export "f") async (result $late) (canon lift (core func $i "f") async (callback (core func $i "cb")))))
+    """
+    with rt.Store(engine()) as store:
+        future = rt.Linker(engine()).instantiate(store, component(blocked)).exports["f"]()
+        with pytest.raises(Trap, match="deadlock"):
+            future.get()

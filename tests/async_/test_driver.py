@@ -1,0 +1,395 @@
+"""The trio store: calls, host functions, cancellation, errors, closing."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+
+import pytest
+import trio
+import trio.testing
+
+import component_rt as rt
+from core_rt.errors import InstancePoisoned, StoreError, Trap
+
+from .guests import BLOCKER, SPIN, SYNC, component, engine
+
+
+def linker(wait):
+    made = rt.Linker(engine())
+    made.define("wait", wait)
+    return made
+
+
+async def double(n):
+    await trio.sleep(n / 1000)
+    return 2 * n
+
+
+async def forever(n):
+    await trio.sleep_forever()
+
+
+def run(function, *args, clock=False):
+    return trio.run(function, *args, clock=trio.testing.MockClock(autojump_threshold=0.01) if clock else None)
+
+
+def in_store(text, wait, **options):
+    """Decorator: run the test with a store and an instance of the component."""
+
+    def decorate(test):
+        def wrapper():
+            async def main():
+                async with rt.open_store(engine(), **options) as store:
+                    instance = await linker(wait).instantiate_async(store, component(text))
+                    await test(store, instance)
+
+            run(main)
+
+        wrapper.__name__ = test.__name__
+        wrapper.__doc__ = test.__doc__
+        return wrapper
+
+    return decorate
+
+
+# ---------------------------------------------------------------------------------------------------- calls
+
+
+@in_store(BLOCKER, double)
+async def test_calls_of_one_instance_overlap(store, instance):
+    await instance.exports["run"](1)
+    results = []
+
+    async def one(i):
+        results.append((i, await instance.exports["run"](100 + i)))
+
+    start = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        for i in range(20):
+            nursery.start_soon(one, i)
+    assert sorted(results) == [(i, 2 * (100 + i)) for i in range(20)]
+    assert trio.current_time() - start < 1
+    assert store.statistics()["handles"] == store.awaited == 0
+
+
+def test_calls_overlap_on_a_mock_clock():
+    async def main():
+        async with rt.open_store(engine()) as store:
+            instance = await linker(double).instantiate_async(store, component(BLOCKER))
+            start = trio.current_time()
+            async with trio.open_nursery() as nursery:
+                for _ in range(10):
+                    nursery.start_soon(instance.exports["run"], 3_600_000)
+            return trio.current_time() - start
+
+    assert 3600 <= run(main, clock=True) < 3700
+
+
+@in_store(SYNC, double)
+async def test_a_synchronous_guest_waits_for_an_async_host_function(store, instance):
+    assert await instance.exports["run"](5) == 11
+    assert await instance.exports["add"](3, 4) == 7
+    assert await instance.exports["add"](b=3, a=4) == 7
+
+
+@in_store(SYNC, lambda n: n)
+async def test_host_functions_may_be_plain(store, instance):
+    assert await instance.exports["run"](5) == 6
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'b'"):
+        await instance.exports["add"](1)
+    with pytest.raises((TypeError, OverflowError, ValueError), match="add"):
+        await instance.exports["add"](1, -1)
+    assert await instance.exports["add"](1, 2) == 3
+
+
+@in_store(SYNC, double)
+async def test_calls_into_a_busy_synchronous_instance_wait_for_their_turn(store, instance):
+    results = []
+
+    async def one(n):
+        results.append(await instance.exports["run"](n))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(one, 30)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(one, 1)
+    assert results == [61, 3]
+
+
+@in_store(SYNC, lambda n: n)
+async def test_every_call_is_a_checkpoint(store, instance):
+    with trio.testing.assert_checkpoints():
+        await instance.exports["add"](1, 2)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await instance.exports["add"](1, 2)
+    assert scope.cancelled_caught
+    assert instance.trapped is None
+
+
+def test_host_functions_see_the_context_of_the_call():
+    variable = contextvars.ContextVar("variable")
+    seen = []
+
+    async def wait(n):
+        seen.append((n, variable.get()))
+        return n
+
+    async def main():
+        async with rt.open_store(engine()) as store:
+            instance = await linker(wait).instantiate_async(store, component(BLOCKER))
+
+            async def one(n):
+                variable.set(f"call {n}")
+                await instance.exports["run"](n)
+
+            async with trio.open_nursery() as nursery:
+                for n in range(3):
+                    nursery.start_soon(one, n)
+
+    run(main)
+    assert sorted(seen) == [(n, f"call {n}") for n in range(3)]
+
+
+# ---------------------------------------------------------------------------------------------------- cancellation
+
+
+def test_a_cancelled_call_tells_the_guest_and_the_host_function():
+    ended = []
+
+    async def wait(n):
+        try:
+            await trio.sleep(n / 1000)
+        except trio.Cancelled:
+            ended.append(n)
+            raise
+        return n
+
+    async def main():
+        async with rt.open_store(engine()) as store:
+            instance = await linker(wait).instantiate_async(store, component(BLOCKER))
+            results = []
+
+            async def other():
+                results.append(await instance.exports["run"](150))
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(other)
+                with trio.move_on_after(0.05) as scope:
+                    await instance.exports["run"](60_000)
+                assert scope.cancelled_caught
+                assert instance.trapped is None
+            assert results == [150] and ended == [60_000]
+            assert await instance.exports["run"](1) == 1
+            assert store.statistics()["handles"] == store.awaited == store.statistics()["threads"] == 0
+
+    run(main)
+
+
+@in_store(SYNC, forever)
+async def test_cancelling_a_synchronous_call_poisons_its_instance_alone(store, instance):
+    other = await linker(double).instantiate_async(store, component(SYNC))
+    with trio.move_on_after(0.02) as scope:
+        await instance.exports["run"](1)
+    assert scope.cancelled_caught
+    assert isinstance(instance.trapped, Trap)
+    with pytest.raises(InstancePoisoned):
+        await instance.exports["add"](1, 2)
+    assert await other.exports["run"](1) == 3
+    await trio.testing.wait_all_tasks_blocked()
+    assert store.awaited == 0
+
+
+@in_store(SPIN, forever)
+async def test_a_guest_that_computes_for_ever_is_stopped(store, instance):
+    other = await linker(double).instantiate_async(store, component(SYNC))
+    start = trio.current_time()
+    with trio.move_on_after(0.05) as scope:
+        await instance.exports["forever"]()
+    assert scope.cancelled_caught and trio.current_time() - start < 2
+    assert isinstance(instance.trapped, Trap)
+    assert await other.exports["run"](1) == 3
+
+
+@in_store(SPIN, lambda n: n)
+async def test_other_tasks_keep_going_while_a_guest_computes(store, instance):
+    other = await linker(double).instantiate_async(store, component(SYNC))
+    ticks = 0
+
+    async def tick():
+        nonlocal ticks
+        while True:
+            await trio.sleep(0.001)
+            assert await other.exports["add"](1, 2) == 3
+            ticks += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(tick)
+        assert await instance.exports["mixed"](4) == 6
+        nursery.cancel_scope.cancel()
+    assert ticks > 3
+
+
+def test_shielded_calls_are_not_cancelled():
+    async def main():
+        async with rt.open_store(engine()) as store:
+            instance = await linker(double).instantiate_async(store, component(BLOCKER))
+            with trio.move_on_after(0.01):
+                with trio.CancelScope(shield=True):
+                    assert await instance.exports["run"](50) == 100
+            assert await instance.exports["run"](1) == 2
+
+    run(main)
+
+
+# ---------------------------------------------------------------------------------------------------- errors
+
+
+@pytest.mark.parametrize("text", [SYNC, BLOCKER])
+@pytest.mark.parametrize("awaits", [False, True])
+@pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt, SystemExit])
+def test_exceptions_of_host_functions_come_out_of_the_call(text, awaits, kind):
+    error = kind("from the host")
+
+    def plain(n):
+        raise error
+
+    async def asynchronous(n):
+        await trio.sleep(0)
+        raise error
+
+    async def main():
+        async with rt.open_store(engine()) as store:
+            good = await linker(double).instantiate_async(store, component(text))
+            bad = await linker(asynchronous if awaits else plain).instantiate_async(store, component(text))
+            with pytest.raises(kind) as caught:
+                await bad.exports["run"](1)
+            assert caught.value is error
+            assert bad.trapped is error
+            assert await good.exports["run"](1) in (2, 3)
+
+    run(main)
+
+
+def test_an_exception_of_one_call_poisons_the_others_of_the_instance():
+    async def wait(n):
+        await trio.sleep(0.01)
+        if n == 7:
+            raise ValueError("seven")
+        await trio.sleep_forever()
+
+    async def main():
+        async with rt.open_store(engine()) as store:
+            instance = await linker(wait).instantiate_async(store, component(BLOCKER))
+            seen = []
+
+            async def one(n):
+                try:
+                    await instance.exports["run"](n)
+                except (ValueError, InstancePoisoned) as error:
+                    seen.append((n, type(error)))
+
+            async with trio.open_nursery() as nursery:
+                for n in (6, 7, 8):
+                    nursery.start_soon(one, n)
+            assert sorted(seen, key=lambda pair: pair[0]) == [(6, InstancePoisoned), (7, ValueError), (8, InstancePoisoned)]
+            await trio.testing.wait_all_tasks_blocked()
+            assert store.awaited == 0
+
+    run(main)
+
+
+def test_exceptions_in_eight_threads_each_in_its_place():
+    caught = []
+
+    def thread(i):
+        async def wait(n):
+            await trio.sleep(0.001 * (n % 3))
+            raise ValueError(f"{i}.{n}")
+
+        async def main():
+            async with rt.open_store(engine()) as store:
+                for n in range(5):
+                    instance = await linker(wait).instantiate_async(store, component(SYNC))
+                    with pytest.raises(ValueError) as error:
+                        await instance.exports["run"](n)
+                    caught.append(str(error.value))
+
+        trio.run(main)
+
+    threads = [threading.Thread(target=thread, args=(i,)) for i in range(8)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert sorted(caught) == sorted(f"{i}.{n}" for i in range(8) for n in range(5))
+
+
+# ---------------------------------------------------------------------------------------------------- life
+
+
+def test_leaving_the_store_ends_everything():
+    ended = []
+
+    async def wait(n):
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended.append(n)
+
+    async def main():
+        errors = []
+
+        async def one(instance, n):
+            try:
+                await instance.exports["run"](n)
+            except StoreError as error:
+                errors.append(str(error))
+
+        async with trio.open_nursery() as nursery:
+            async with rt.open_store(engine()) as store:
+                for n, text in enumerate([BLOCKER, BLOCKER, SYNC]):
+                    nursery.start_soon(one, await linker(wait).instantiate_async(store, component(text)), n)
+                await trio.testing.wait_all_tasks_blocked()
+            assert sorted(ended) == [0, 1, 2]
+            assert store.closed
+        assert errors == ["the store was closed"] * 3
+        assert store.statistics()["fibers"] == store.awaited == 0
+
+    run(main)
+
+
+def test_exceptions_leave_the_store_as_they_are():
+    async def main(error):
+        async with rt.open_store(engine()) as store:
+            instance = await linker(forever).instantiate_async(store, component(BLOCKER))
+            async with trio.open_nursery(strict_exception_groups=False) as nursery:
+                nursery.start_soon(instance.exports["run"], 1)
+                await trio.testing.wait_all_tasks_blocked()
+                raise error
+
+    for error in (ValueError("body"), KeyboardInterrupt()):
+        with pytest.raises(type(error)) as caught:
+            run(main, error)
+        assert caught.value is error
+
+
+def test_a_closed_store_says_so():
+    async def main():
+        async with rt.open_store(engine()) as store:
+            instance = await linker(double).instantiate_async(store, component(SYNC))
+            run_ = instance.exports["run"]
+        with pytest.raises(StoreError, match="closed"):
+            await run_(1)
+
+    run(main)
+
+
+def test_the_synchronous_store_runs_the_same_component():
+    with rt.Store(engine()) as store:
+        instance = linker(lambda n: 2 * n).instantiate(store, component(BLOCKER))
+        assert instance.exports["run"](21) == 42
+        refusing = linker(double).instantiate(store, component(BLOCKER))
+        with pytest.raises(StoreError, match="open_store"):
+            refusing.exports["run"](1)
