@@ -7,8 +7,7 @@ Grammar: Explainer.md, "Import and Export Definitions". The pieces (labels, vers
 from __future__ import annotations
 
 import re
-
-import attrs
+from typing import NamedTuple
 
 from component_rt.features import Features
 from wit.errors import WitError
@@ -31,8 +30,7 @@ class InvalidName(ValueError):
     """A name that breaks the grammar; the message says how."""
 
 
-@attrs.frozen
-class ExternLabel:
+class ExternLabel(NamedTuple):
     """A name taken apart. `kind`: "label", "constructor", "method", "static" or "interface".
 
     `resource` is the resource of the three annotated kinds, `version` what follows `@` in an interface name.

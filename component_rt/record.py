@@ -41,7 +41,9 @@ def _make(cls: type[Any], kw_only: bool) -> type[Any]:
     own = [name for name, hint in cls.__annotations__.items() if not hint.startswith("ClassVar")]
     fields = inherited | {name: body.pop(name, _REQUIRED) for name in own}
     slots = [name for name in own if name not in inherited]
-    body["__slots__"] = tuple(slots if any(base.__weakrefoffset__ for base in cls.__bases__) else [*slots, "__weakref__"])
+    body["__slots__"] = tuple(
+        slots if any(base.__weakrefoffset__ for base in cls.__bases__) else [*slots, "__weakref__"]
+    )
     body["__record__"] = fields
     body["__match_args__"] = () if kw_only else tuple(fields)
     body["__init__"] = _init(fields, kw_only, cls.__qualname__)

@@ -7,10 +7,12 @@ functions have no identity of their own and are compared by `validate/subtype.py
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import attrs
 
+from component_rt.record import record
 from component_rt.valtypes import (
     BOOL,
     CHAR,
@@ -117,7 +119,7 @@ class Attributes:
     """What was cut off a canonical interface version (`.6-rc.1` of `0.2.6-rc.1`)."""
 
 
-@attrs.frozen(eq=False)
+@record
 class CoreModuleType:
     """A core module: what it imports under which two names, and what it exports."""
 
@@ -134,7 +136,7 @@ class CoreModuleType:
         return 1 + len(self.imports) + len(self.exports)
 
 
-@attrs.frozen(eq=False)
+@record
 class ValueExtern:
     """An imported or exported value."""
 
@@ -158,7 +160,7 @@ class ValueExtern:
         return self.t.has_resource
 
 
-@attrs.frozen(eq=False)
+@record
 class TypeBound:
     """An imported or exported type.
 
@@ -198,30 +200,32 @@ def _measure(externs: Iterable[ExternType]) -> tuple[int, int, frozenset[Resourc
     return depth, min(size, TREE_LIMIT), frozenset(resources) if resources else NO_RESOURCES
 
 
-@attrs.frozen(eq=False)
+NO_NOTES: Mapping[str, Attributes] = MappingProxyType({})
+
+
 class InstanceType:
     """A component instance, by its exports.
 
     `defined` are the resource types that are new with every import or export of this type (bound variables, in order of
-    introduction); it is empty for the type of an actual instance, whose resources are all known.
+    introduction); it is empty for the type of an actual instance, whose resources are all known. `resources` are the free
+    resources: those not in `defined`.
     """
 
-    exports: Mapping[str, ExternType]
-    defined: tuple[ResourceId, ...] = ()
-    attributes: Mapping[str, Attributes] = attrs.field(factory=dict)
-    depth: int = attrs.field(init=False, repr=False)
-    tree_size: int = attrs.field(init=False, repr=False)
-    resources: frozenset[ResourceId] = attrs.field(init=False, repr=False)
-    """The free resources: those not in `defined`."""
+    __slots__ = ("attributes", "defined", "depth", "exports", "resources", "tree_size")
 
     kind: ClassVar[str] = "instance"
 
-    def __attrs_post_init__(self) -> None:
-        depth, size, resources = _measure(self.exports.values())
-        put = object.__setattr__
-        put(self, "depth", depth)
-        put(self, "tree_size", size)
-        put(self, "resources", resources.difference(self.defined) if self.defined else resources)
+    def __init__(
+        self,
+        exports: Mapping[str, ExternType],
+        defined: tuple[ResourceId, ...] = (),
+        attributes: Mapping[str, Attributes] = NO_NOTES,
+    ) -> None:
+        self.exports = exports
+        self.defined = defined
+        self.attributes = attributes
+        self.depth, self.tree_size, resources = _measure(exports.values())
+        self.resources = resources.difference(defined) if defined else resources
 
     @property
     def has_resource(self) -> bool:
@@ -229,33 +233,44 @@ class InstanceType:
         return bool(self.resources)
 
 
-@attrs.frozen(eq=False)
 class ComponentType:
     """A component: `imports` and `exports` by name, in order.
 
     `imported` are the resource types that the imports bring (whoever instantiates chooses them), `defined` those that
-    every instantiation makes anew and exports.
+    every instantiation makes anew and exports. `resources` are the free resources: those of enclosing scopes.
     """
 
-    imports: Mapping[str, ExternType]
-    exports: Mapping[str, ExternType]
-    imported: tuple[ResourceId, ...] = ()
-    defined: tuple[ResourceId, ...] = ()
-    import_attributes: Mapping[str, Attributes] = attrs.field(factory=dict)
-    export_attributes: Mapping[str, Attributes] = attrs.field(factory=dict)
-    depth: int = attrs.field(init=False, repr=False)
-    tree_size: int = attrs.field(init=False, repr=False)
-    resources: frozenset[ResourceId] = attrs.field(init=False, repr=False)
-    """The free resources: those of enclosing scopes."""
+    __slots__ = (
+        "defined",
+        "depth",
+        "export_attributes",
+        "exports",
+        "import_attributes",
+        "imported",
+        "imports",
+        "resources",
+        "tree_size",
+    )
 
     kind: ClassVar[str] = "component"
 
-    def __attrs_post_init__(self) -> None:
-        depth, size, resources = _measure([*self.imports.values(), *self.exports.values()])
-        put = object.__setattr__
-        put(self, "depth", depth)
-        put(self, "tree_size", size)
-        put(self, "resources", resources.difference(self.imported, self.defined))
+    def __init__(
+        self,
+        imports: Mapping[str, ExternType],
+        exports: Mapping[str, ExternType],
+        imported: tuple[ResourceId, ...] = (),
+        defined: tuple[ResourceId, ...] = (),
+        import_attributes: Mapping[str, Attributes] = NO_NOTES,
+        export_attributes: Mapping[str, Attributes] = NO_NOTES,
+    ) -> None:
+        self.imports = imports
+        self.exports = exports
+        self.imported = imported
+        self.defined = defined
+        self.import_attributes = import_attributes
+        self.export_attributes = export_attributes
+        self.depth, self.tree_size, resources = _measure([*imports.values(), *exports.values()])
+        self.resources = resources.difference(imported, defined)
 
     @property
     def has_resource(self) -> bool:

@@ -20,10 +20,10 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, TypeVar
 
-import attrs
+from component_rt.record import record
 
 if TYPE_CHECKING:
     from core_rt import types as core
@@ -68,6 +68,8 @@ __all__ = [
     "despecialize",
 ]
 
+T = TypeVar("T", bound="_Type")
+
 NO_RESOURCES: frozenset[ResourceId] = frozenset()
 TREE_LIMIT = 1 << 40
 """`tree_size` counts no further than this, so that numbers stay small however often a type is shared."""
@@ -78,21 +80,7 @@ _TABLE: weakref.WeakValueDictionary[tuple[Any, ...], Any] = weakref.WeakValueDic
 _LOCK = threading.Lock()
 
 
-class _Interned(type):
-    """Metaclass: a constructor call answers the one object with these fields.
-
-    Keys name child types by `id`, since `==` on them ignores names; the entry's value keeps its children alive, so an
-    id is not reused as long as its entry lives.
-    """
-
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        made = super().__call__(*args, **kwargs)
-        key = (cls, *made._key())
-        with _LOCK:
-            return _TABLE.setdefault(key, made)
-
-
-@attrs.frozen(eq=False)
+@record
 class TypeName:
     """One introduction of a type; two types with the same name object come from the same one.
 
@@ -105,7 +93,7 @@ class TypeName:
     """The name of the type that was given this one: what `use` and `type a = b` lead back to."""
 
 
-@attrs.frozen(eq=False)
+@record
 class ResourceId:
     """The identity of a resource type, as one component sees it. `debug` is for messages only."""
 
@@ -117,41 +105,71 @@ class ResourceId:
         return self.debug or "resource"
 
 
-def _lowest(types: Iterable[_Type | None]) -> tuple[_Type, ...]:
-    return tuple(t for t in types if t is not None)
+_put: Callable[[object, str, object], None] = object.__setattr__
 
 
-@attrs.frozen(eq=False, repr=False)
-class _Type(metaclass=_Interned):
-    """What value and resource types share; the derived numbers are fixed when the type is built."""
+def _intern(cls: type[T], name: TypeName | None, children: tuple[_Type, ...], key: tuple[Any, ...], *fields: Any) -> T:
+    """The one object of class `cls` with these fields (in the order of its slots), which `key` identifies.
+
+    Keys name child types by `id`, since `==` on them ignores names; the entry's value keeps its children alive, so an
+    id is not reused as long as its entry lives.
+    """
+    whole = (cls, id(name), *key)
+    found: T | None = _TABLE.get(whole)
+    if found is not None:
+        return found
+    made = object.__new__(cls)
+    for slot, value in zip(cls.__slots__, fields, strict=True):
+        _put(made, slot, value)
+    made._settle(name, children)
+    with _LOCK:
+        return _TABLE.setdefault(whole, made)  # type: ignore[no-any-return]
+
+
+class _Type:
+    """What value and resource types share. Instances are immutable; the derived numbers are fixed when one is made."""
+
+    __slots__ = (
+        "__weakref__",
+        "_canonical",
+        "_children",
+        "depth",
+        "has_borrow",
+        "has_resource",
+        "name",
+        "tree_size",
+    )
 
     kind: ClassVar[str] = ""
     """The WIT keyword of the type (`"u8"`, `"list"`, ...): the key of dispatch tables. A field of primitives."""
-    name: TypeName | None = attrs.field(default=None, kw_only=True, repr=False)
+    name: TypeName | None
     """What introduced the type, if it matters; not part of equality."""
-    depth: int = attrs.field(init=False, repr=False)
+    depth: int
     """Levels of nesting, 1 for a leaf."""
-    tree_size: int = attrs.field(init=False, repr=False)
+    tree_size: int
     """Nodes of the type written out as a tree, at most `TREE_LIMIT`."""
-    has_resource: bool = attrs.field(init=False, repr=False)
+    has_resource: bool
     """Whether a resource type occurs anywhere inside."""
-    has_borrow: bool = attrs.field(init=False, repr=False)
+    has_borrow: bool
     """Whether a `borrow` occurs anywhere inside."""
-    _canonical: Any = attrs.field(init=False, repr=False)
+    _canonical: Any
+    _children: tuple[_Type, ...]
 
-    def __attrs_post_init__(self) -> None:
-        children = self.children()
+    def _settle(self, name: TypeName | None, children: tuple[_Type, ...]) -> None:
         depth = size = 1
         resource = self.kind == "resource"
         borrow = self.kind == "borrow"
-        plain = self.name is None
+        plain = name is None
         for child in children:
-            depth = max(depth, child.depth + 1)
+            if child.depth >= depth:
+                depth = child.depth + 1
             size += child.tree_size
             resource = resource or child.has_resource
             borrow = borrow or child.has_borrow
             plain = plain and child._canonical is None
-        put = object.__setattr__
+        put = _put
+        put(self, "name", name)
+        put(self, "_children", children)
         put(self, "depth", depth)
         put(self, "tree_size", min(size, TREE_LIMIT))
         put(self, "has_resource", resource)
@@ -159,20 +177,20 @@ class _Type(metaclass=_Interned):
         # None stands for "self": a reference to oneself would leave every type to the cycle collector.
         put(self, "_canonical", None if plain else self.rebuild([child.canonical for child in children]))
 
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"a type does not change: {name}")
+
     def children(self) -> tuple[_Type, ...]:
         """The types directly inside, in the order of the text format."""
-        return ()
+        return self._children
 
-    def rebuild(self, children: list[Any], name: TypeName | None = None) -> Any:
+    def rebuild(self, children: Sequence[Any], name: TypeName | None = None) -> Any:
         """This constructor over other children (as many as `children()` has), under `name`."""
-        return self.named(name)
+        raise NotImplementedError
 
     def named(self, name: TypeName | None) -> Any:
         """The same type as introduced by `name`."""
-        return self if name is self.name else attrs.evolve(self, name=name)
-
-    def _key(self) -> tuple[Any, ...]:
-        raise NotImplementedError
+        return self if name is self.name else self.rebuild(self._children, name)
 
     @property
     def resources(self) -> frozenset[ResourceId]:
@@ -186,7 +204,7 @@ class _Type(metaclass=_Interned):
             t = pending.pop()
             if isinstance(t, ResourceType):
                 found.add(t.id)
-            for child in t.children():
+            for child in t._children:
                 if child.has_resource and id(child) not in seen:
                     seen.add(id(child))
                     pending.append(child)
@@ -229,200 +247,185 @@ class ValType(_Type):
     __slots__ = ()
 
 
-def _id(t: object) -> int:
-    return 0 if t is None else id(t)
-
-
 def _angle(kind: str, *args: object) -> str:
     return f"{kind}<{', '.join('_' if a is None else str(a) for a in args)}>"
 
 
-@attrs.frozen(eq=False, repr=False)
 class PrimValType(ValType):
     """A primitive type; `kind` is its WIT name. Use the constants `BOOL`, `S8`, ... `ERROR_CONTEXT`."""
 
+    __slots__ = ("kind",)
     kind: str  # type: ignore[misc]  # the one family where the keyword differs by instance
 
-    def _key(self) -> tuple[Any, ...]:
-        return (self.kind, _id(self.name))
+    def __new__(cls, kind: str, *, name: TypeName | None = None) -> PrimValType:
+        return _intern(cls, name, (), (kind,), kind)
+
+    def rebuild(self, children: Sequence[Any], name: TypeName | None = None) -> PrimValType:
+        return PrimValType(self.kind, name=name)
 
 
-@attrs.frozen
-class FieldType:
+class FieldType(NamedTuple):
     """A field of a record."""
 
     label: str
     t: ValType
 
 
-@attrs.frozen
-class CaseType:
+class CaseType(NamedTuple):
     """A case of a variant; `t` is its payload."""
 
     label: str
     t: ValType | None = None
 
 
-def _fields(fields: Iterable[FieldType | tuple[str, ValType]]) -> tuple[FieldType, ...]:
-    return tuple(f if isinstance(f, FieldType) else FieldType(*f) for f in fields)
-
-
-def _types(types: Iterable[ValType]) -> tuple[ValType, ...]:
-    return tuple(types)
-
-
-def _cases(cases: Iterable[CaseType | tuple[str, ValType | None]]) -> tuple[CaseType, ...]:
-    return tuple(c if isinstance(c, CaseType) else CaseType(*c) for c in cases)
-
-
-@attrs.frozen(eq=False, repr=False)
 class RecordType(ValType):
     """`record { label: t, ... }`, at least one field."""
 
+    __slots__ = ("fields",)
     kind: ClassVar[str] = "record"
-    fields: tuple[FieldType, ...] = attrs.field(converter=_fields)
+    fields: tuple[FieldType, ...]
 
-    def children(self) -> tuple[_Type, ...]:
-        return tuple([f.t for f in self.fields])
+    def __new__(cls, fields: Iterable[FieldType | tuple[str, ValType]], *, name: TypeName | None = None) -> RecordType:
+        made = tuple([FieldType(*f) for f in fields])
+        return _intern(cls, name, tuple([t for _, t in made]), tuple([(label, id(t)) for label, t in made]), made)
 
-    def rebuild(self, children: list[Any], name: TypeName | None = None) -> RecordType:
-        return RecordType([FieldType(f.label, t) for f, t in zip(self.fields, children, strict=True)], name=name)
-
-    def _key(self) -> tuple[Any, ...]:
-        return (_id(self.name), *[(f.label, id(f.t)) for f in self.fields])
+    def rebuild(self, children: Sequence[Any], name: TypeName | None = None) -> RecordType:
+        return RecordType([(f.label, t) for f, t in zip(self.fields, children, strict=True)], name=name)
 
     def spelled(self) -> str:
         return "record { " + ", ".join(f"{f.label}: {f.t}" for f in self.fields) + " }"
 
 
-@attrs.frozen(eq=False, repr=False)
 class VariantType(ValType):
     """`variant { label(t), ... }`, at least one case."""
 
+    __slots__ = ("cases",)
     kind: ClassVar[str] = "variant"
-    cases: tuple[CaseType, ...] = attrs.field(converter=_cases)
+    cases: tuple[CaseType, ...]
 
-    def children(self) -> tuple[_Type, ...]:
-        return _lowest([c.t for c in self.cases])
+    def __new__(
+        cls, cases: Iterable[CaseType | tuple[str, ValType | None]], *, name: TypeName | None = None
+    ) -> VariantType:
+        made = tuple([CaseType(*c) for c in cases])
+        children = tuple([t for _, t in made if t is not None])
+        return _intern(cls, name, children, tuple([(label, id(t)) for label, t in made]), made)
 
-    def rebuild(self, children: list[Any], name: TypeName | None = None) -> VariantType:
+    def rebuild(self, children: Sequence[Any], name: TypeName | None = None) -> VariantType:
         rest = iter(children)
-        return VariantType([CaseType(c.label, None if c.t is None else next(rest)) for c in self.cases], name=name)
-
-    def _key(self) -> tuple[Any, ...]:
-        return (_id(self.name), *[(c.label, _id(c.t)) for c in self.cases])
+        return VariantType([(c.label, None if c.t is None else next(rest)) for c in self.cases], name=name)
 
     def spelled(self) -> str:
         cases = [c.label if c.t is None else f"{c.label}({c.t})" for c in self.cases]
         return "variant { " + ", ".join(cases) + " }"
 
 
-@attrs.frozen(eq=False, repr=False)
 class ListType(ValType):
     """`list<t>`, or `list<t, length>` with a fixed number of elements."""
 
+    __slots__ = ("length", "t")
     kind: ClassVar[str] = "list"
     t: ValType
-    length: int | None = None
+    length: int | None
 
-    def children(self) -> tuple[_Type, ...]:
-        return (self.t,)
+    def __new__(cls, t: ValType, length: int | None = None, *, name: TypeName | None = None) -> ListType:
+        return _intern(cls, name, (t,), (id(t), length), length, t)
 
-    def rebuild(self, children: list[Any], name: TypeName | None = None) -> ListType:
+    def rebuild(self, children: Sequence[Any], name: TypeName | None = None) -> ListType:
         return ListType(children[0], self.length, name=name)
-
-    def _key(self) -> tuple[Any, ...]:
-        return (_id(self.name), id(self.t), self.length)
 
     def spelled(self) -> str:
         return _angle("list", self.t) if self.length is None else _angle("list", self.t, self.length)
 
 
-@attrs.frozen(eq=False, repr=False)
 class TupleType(ValType):
     """`tuple<t, ...>`, at least one type."""
 
+    __slots__ = ("ts",)
     kind: ClassVar[str] = "tuple"
-    ts: tuple[ValType, ...] = attrs.field(converter=_types)
+    ts: tuple[ValType, ...]
 
-    def children(self) -> tuple[_Type, ...]:
-        return self.ts
+    def __new__(cls, ts: Iterable[ValType], *, name: TypeName | None = None) -> TupleType:
+        made = tuple(ts)
+        return _intern(cls, name, made, tuple(map(id, made)), made)
 
-    def rebuild(self, children: list[Any], name: TypeName | None = None) -> TupleType:
+    def rebuild(self, children: Sequence[Any], name: TypeName | None = None) -> TupleType:
         return TupleType(children, name=name)
-
-    def _key(self) -> tuple[Any, ...]:
-        return (_id(self.name), *[id(t) for t in self.ts])
 
     def spelled(self) -> str:
         return _angle("tuple", *self.ts)
 
 
-@attrs.frozen(eq=False, repr=False)
 class FlagsType(ValType):
     """`flags { label, ... }`, 1 to 32 labels."""
 
+    __slots__ = ("labels",)
     kind: ClassVar[str] = "flags"
-    labels: tuple[str, ...] = attrs.field(converter=tuple)
+    labels: tuple[str, ...]
 
-    def _key(self) -> tuple[Any, ...]:
-        return (_id(self.name), *self.labels)
+    def __new__(cls, labels: Iterable[str], *, name: TypeName | None = None) -> FlagsType:
+        made = tuple(labels)
+        return _intern(cls, name, (), made, made)
+
+    def rebuild(self, children: Sequence[Any], name: TypeName | None = None) -> FlagsType:
+        return FlagsType(self.labels, name=name)
 
     def spelled(self) -> str:
         return f"{self.kind} {{ {', '.join(self.labels)} }}"
 
 
-@attrs.frozen(eq=False, repr=False)
 class EnumType(ValType):
     """`enum { label, ... }`, at least one label."""
 
+    __slots__ = ("labels",)
     kind: ClassVar[str] = "enum"
-    labels: tuple[str, ...] = attrs.field(converter=tuple)
+    labels: tuple[str, ...]
 
-    def _key(self) -> tuple[Any, ...]:
-        return (_id(self.name), *self.labels)
+    def __new__(cls, labels: Iterable[str], *, name: TypeName | None = None) -> EnumType:
+        made = tuple(labels)
+        return _intern(cls, name, (), made, made)
 
-    spelled = FlagsType.spelled
+    def rebuild(self, children: Sequence[Any], name: TypeName | None = None) -> EnumType:
+        return EnumType(self.labels, name=name)
+
+    def spelled(self) -> str:
+        return f"{self.kind} {{ {', '.join(self.labels)} }}"
 
 
-@attrs.frozen(eq=False, repr=False)
 class OptionType(ValType):
     """`option<t>`."""
 
+    __slots__ = ("t",)
     kind: ClassVar[str] = "option"
     t: ValType
 
-    def children(self) -> tuple[_Type, ...]:
-        return (self.t,)
+    def __new__(cls, t: ValType, *, name: TypeName | None = None) -> OptionType:
+        return _intern(cls, name, (t,), (id(t),), t)
 
-    def rebuild(self, children: list[Any], name: TypeName | None = None) -> OptionType:
+    def rebuild(self, children: Sequence[Any], name: TypeName | None = None) -> OptionType:
         return OptionType(children[0], name=name)
-
-    def _key(self) -> tuple[Any, ...]:
-        return (_id(self.name), id(self.t))
 
     def spelled(self) -> str:
         return _angle("option", self.t)
 
 
-@attrs.frozen(eq=False, repr=False)
 class ResultType(ValType):
     """`result<ok, error>`, either may be missing."""
 
+    __slots__ = ("error", "ok")
     kind: ClassVar[str] = "result"
-    ok: ValType | None = None
-    error: ValType | None = None
+    ok: ValType | None
+    error: ValType | None
 
-    def children(self) -> tuple[_Type, ...]:
-        return _lowest((self.ok, self.error))
+    def __new__(
+        cls, ok: ValType | None = None, error: ValType | None = None, *, name: TypeName | None = None
+    ) -> ResultType:
+        children = tuple([t for t in (ok, error) if t is not None])
+        return _intern(cls, name, children, (id(ok), id(error)), error, ok)
 
-    def rebuild(self, children: list[Any], name: TypeName | None = None) -> ResultType:
+    def rebuild(self, children: Sequence[Any], name: TypeName | None = None) -> ResultType:
         rest = iter(children)
         ok = None if self.ok is None else next(rest)
         return ResultType(ok, None if self.error is None else next(rest), name=name)
-
-    def _key(self) -> tuple[Any, ...]:
-        return (_id(self.name), _id(self.ok), _id(self.error))
 
     def spelled(self) -> str:
         if self.error is not None:
@@ -430,118 +433,107 @@ class ResultType(ValType):
         return "result" if self.ok is None else _angle("result", self.ok)
 
 
-@attrs.frozen(eq=False, repr=False)
 class MapType(ValType):
     """`map<k, v>`; `k` is bool, an integer, char or string."""
 
+    __slots__ = ("k", "v")
     kind: ClassVar[str] = "map"
     k: ValType
     v: ValType
 
-    def children(self) -> tuple[_Type, ...]:
-        return (self.k, self.v)
+    def __new__(cls, k: ValType, v: ValType, *, name: TypeName | None = None) -> MapType:
+        return _intern(cls, name, (k, v), (id(k), id(v)), k, v)
 
-    def rebuild(self, children: list[Any], name: TypeName | None = None) -> MapType:
+    def rebuild(self, children: Sequence[Any], name: TypeName | None = None) -> MapType:
         return MapType(*children, name=name)
-
-    def _key(self) -> tuple[Any, ...]:
-        return (_id(self.name), id(self.k), id(self.v))
 
     def spelled(self) -> str:
         return _angle("map", self.k, self.v)
 
 
-@attrs.frozen(eq=False, repr=False)
 class ResourceType(_Type):
     """A reference to a resource type. Not a value type: values are `own` and `borrow` handles to it."""
 
+    __slots__ = ("id",)
     kind: ClassVar[str] = "resource"
     id: ResourceId
 
-    def _key(self) -> tuple[Any, ...]:
-        return (_id(self.name), id(self.id))
+    def __new__(cls, id: ResourceId, *, name: TypeName | None = None) -> ResourceType:
+        return _intern(cls, name, (), (id,), id)
+
+    def rebuild(self, children: Sequence[Any], name: TypeName | None = None) -> ResourceType:
+        return ResourceType(self.id, name=name)
 
     def __str__(self) -> str:
         return self.label or str(self.id)
 
 
-@attrs.frozen(eq=False, repr=False)
 class OwnType(ValType):
     """`own<rt>`: a handle that owns the resource."""
 
+    __slots__ = ("rt",)
     kind: ClassVar[str] = "own"
     rt: ResourceType
 
-    def children(self) -> tuple[_Type, ...]:
-        return (self.rt,)
+    def __new__(cls, rt: ResourceType, *, name: TypeName | None = None) -> OwnType:
+        return _intern(cls, name, (rt,), (id(rt),), rt)
 
-    def rebuild(self, children: list[Any], name: TypeName | None = None) -> OwnType:
+    def rebuild(self, children: Sequence[Any], name: TypeName | None = None) -> OwnType:
         return OwnType(children[0], name=name)
-
-    def _key(self) -> tuple[Any, ...]:
-        return (_id(self.name), id(self.rt))
 
     def spelled(self) -> str:
         return _angle("own", self.rt)
 
 
-@attrs.frozen(eq=False, repr=False)
 class BorrowType(ValType):
     """`borrow<rt>`: a handle lent for the time of a call."""
 
+    __slots__ = ("rt",)
     kind: ClassVar[str] = "borrow"
     rt: ResourceType
 
-    def children(self) -> tuple[_Type, ...]:
-        return (self.rt,)
+    def __new__(cls, rt: ResourceType, *, name: TypeName | None = None) -> BorrowType:
+        return _intern(cls, name, (rt,), (id(rt),), rt)
 
-    def rebuild(self, children: list[Any], name: TypeName | None = None) -> BorrowType:
+    def rebuild(self, children: Sequence[Any], name: TypeName | None = None) -> BorrowType:
         return BorrowType(children[0], name=name)
-
-    def _key(self) -> tuple[Any, ...]:
-        return (_id(self.name), id(self.rt))
 
     def spelled(self) -> str:
         return _angle("borrow", self.rt)
 
 
-@attrs.frozen(eq=False, repr=False)
 class StreamType(ValType):
     """`stream<t>`, or `stream` whose elements carry nothing."""
 
+    __slots__ = ("t",)
     kind: ClassVar[str] = "stream"
-    t: ValType | None = None
+    t: ValType | None
 
-    def children(self) -> tuple[_Type, ...]:
-        return () if self.t is None else (self.t,)
+    def __new__(cls, t: ValType | None = None, *, name: TypeName | None = None) -> StreamType:
+        return _intern(cls, name, () if t is None else (t,), (id(t),), t)
 
-    def rebuild(self, children: list[Any], name: TypeName | None = None) -> StreamType:
+    def rebuild(self, children: Sequence[Any], name: TypeName | None = None) -> StreamType:
         return StreamType(children[0] if children else None, name=name)
-
-    def _key(self) -> tuple[Any, ...]:
-        return (_id(self.name), _id(self.t))
 
     def spelled(self) -> str:
         return self.kind if self.t is None else _angle(self.kind, self.t)
 
 
-@attrs.frozen(eq=False, repr=False)
 class FutureType(ValType):
     """`future<t>`, or `future` whose value carries nothing."""
 
+    __slots__ = ("t",)
     kind: ClassVar[str] = "future"
-    t: ValType | None = None
+    t: ValType | None
 
-    def children(self) -> tuple[_Type, ...]:
-        return () if self.t is None else (self.t,)
+    def __new__(cls, t: ValType | None = None, *, name: TypeName | None = None) -> FutureType:
+        return _intern(cls, name, () if t is None else (t,), (id(t),), t)
 
-    def rebuild(self, children: list[Any], name: TypeName | None = None) -> FutureType:
+    def rebuild(self, children: Sequence[Any], name: TypeName | None = None) -> FutureType:
         return FutureType(children[0] if children else None, name=name)
 
-    def _key(self) -> tuple[Any, ...]:
-        return (_id(self.name), _id(self.t))
-
-    spelled = StreamType.spelled
+    def spelled(self) -> str:
+        return self.kind if self.t is None else _angle(self.kind, self.t)
 
 
 BOOL = PrimValType("bool")
@@ -564,32 +556,32 @@ PRIMITIVES: Mapping[str, PrimValType] = {
 }
 
 
-def _params(params: Iterable[tuple[str, ValType]]) -> tuple[tuple[str, ValType], ...]:
-    return tuple((name, t) for name, t in params)
-
-
-@attrs.frozen(eq=False, repr=False)
 class FuncType(_Type):
     """`func(name: t, ...) -> result`, `async func` when `is_async`."""
 
+    __slots__ = ("is_async", "params", "result")
     kind: ClassVar[str] = "func"
-    params: tuple[tuple[str, ValType], ...] = attrs.field(converter=_params)
-    result: ValType | None = None
-    is_async: bool = False
+    params: tuple[tuple[str, ValType], ...]
+    result: ValType | None
+    is_async: bool
 
-    def children(self) -> tuple[_Type, ...]:
-        types: list[_Type] = [t for _, t in self.params]
-        if self.result is not None:
-            types.append(self.result)
-        return tuple(types)
+    def __new__(
+        cls,
+        params: Iterable[tuple[str, ValType]],
+        result: ValType | None = None,
+        is_async: bool = False,
+        *,
+        name: TypeName | None = None,
+    ) -> FuncType:
+        made = tuple([(label, t) for label, t in params])
+        children = tuple([t for _, t in made])
+        key = (is_async, id(result), *[(label, id(t)) for label, t in made])
+        return _intern(cls, name, children if result is None else (*children, result), key, is_async, made, result)
 
-    def rebuild(self, children: list[Any], name: TypeName | None = None) -> FuncType:
+    def rebuild(self, children: Sequence[Any], name: TypeName | None = None) -> FuncType:
         names = [label for label, _ in self.params]
         result = None if self.result is None else children[-1]
         return FuncType(zip(names, children, strict=False), result, self.is_async, name=name)
-
-    def _key(self) -> tuple[Any, ...]:
-        return (_id(self.name), self.is_async, _id(self.result), *[(n, id(t)) for n, t in self.params])
 
     def spelled(self) -> str:
         params = ", ".join(f"{n}: {t}" for n, t in self.params)

@@ -46,9 +46,7 @@ def _options(scope: Scope, item: Canon, allowed: Iterable[str]) -> CanonOptions:
     for name, index, offset in item.opts.items:
         if name in _ENCODINGS:
             if encoding is not None:
-                raise ValidationError(
-                    f"canonical encoding option `{encoding}` conflicts with option `{name}`", offset
-                )
+                raise ValidationError(f"canonical encoding option `{encoding}` conflicts with option `{name}`", offset)
             encoding = name
             continue
         if name in found:
@@ -161,9 +159,7 @@ def _lift(scope: Scope, item: Canon) -> model.CanonLift:
     options = _options(scope, item, ("memory", "realloc", "post-return", "async", "callback"))
     _async_option(scope, item, options, ft)
     if options.is_async and options.callback is None and not scope.features.stackful:
-        raise ValidationError(
-            "canonical option `async` without `callback` needs the component feature `stackful`", at
-        )
+        raise ValidationError("canonical option `async` without `callback` needs the component feature `stackful`", at)
     pointer = 8 if options.memory64 else 4
     flat = flatten_functype(ft, "lift", pointer, options.is_async, options.callback is not None)
     if flat.spilled_params or _any_pointers([t for _, t in ft.params]):

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import attrs
-
 from component_rt import model
 from component_rt.binary import syntax
 from component_rt.model import Definition, Sort
+from component_rt.record import record
 from component_rt.types import (
     ComponentType,
     ExternType,
@@ -64,7 +63,7 @@ def validate_component(
         raise ValidationError(message, component.start) from None
 
 
-@attrs.define(eq=False)
+@record
 class _Walk:
     """One component under way."""
 
@@ -299,9 +298,7 @@ def _value(walk: _Walk, item: syntax.ValueDef) -> None:
     scope = walk.scope
     t = valtype(scope, item.type, item.offset)
     value = read_value(walk.component.data, item.start, item.end, t)
-    scope.definitions.append(
-        model.ValueDef(offset=item.offset, type=t, start=item.start, end=item.end, value=value)
-    )
+    scope.definitions.append(model.ValueDef(offset=item.offset, type=t, start=item.start, end=item.end, value=value))
     _new_value(scope, item.offset)
     walk.add(Sort.VALUE, t)
 
@@ -419,4 +416,3 @@ _RULES: dict[type, Callable[[_Walk, Any], None]] = {
     syntax.Import: _import,
     syntax.Export: _export,
 }
-

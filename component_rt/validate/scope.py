@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Literal, NoReturn
 
-import attrs
-
 from component_rt.binary.syntax import ExternName
 from component_rt.features import Features
-from component_rt.model import Definition, Sort
+from component_rt.model import NO_ATTRIBUTES, Definition, Sort
 from component_rt.names import (
     ExternLabel,
     InvalidName,
@@ -55,17 +53,22 @@ _NOMINAL = ("record", "variant", "flags", "enum", "resource")
 MAX_WORK = 1_000_000
 """Limit of `Scope.charge`: a small component can import a large type many times."""
 
+_SORTS = tuple(Sort)
 _NO_IDS: frozenset[int] = frozenset()
 
 
-@attrs.define(eq=False)
 class Visible:
-    """Types with an externally visible name, by identity."""
+    """Types with an externally visible name, by identity.
 
-    outer: Visible | None = None
-    """What is visible besides, for a look into an instance type that leaves no trace."""
-    types: dict[int, Any] = attrs.Factory(dict)
-    _nominal: dict[int, tuple[Any, frozenset[int]]] = attrs.Factory(dict)
+    `outer` is what is visible besides, for a look into an instance type that leaves no trace.
+    """
+
+    __slots__ = ("_nominal", "outer", "types")
+
+    def __init__(self, outer: Visible | None = None) -> None:
+        self.outer = outer
+        self.types: dict[int, Any] = {}
+        self._nominal: dict[int, tuple[Any, frozenset[int]]] = {}
 
     def add(self, t: Any) -> None:
         """`t` itself, as introduced by an import or export, is visible."""
@@ -121,17 +124,19 @@ class Visible:
         return True
 
 
-@attrs.define(eq=False)
 class NameTable:
     """The imports or the exports of a scope: names, types, attributes, and which resource has which name."""
 
-    side: Side
-    externs: dict[str, ExternType] = attrs.Factory(dict)
-    attributes: dict[str, Attributes] = attrs.Factory(dict)
-    _keys: dict[str, str] = attrs.Factory(dict)
-    # Names of resources by identity of the type object, and labels of resources.
-    _named: dict[int, str] = attrs.Factory(dict)
-    _labels: set[str] = attrs.Factory(set)
+    __slots__ = ("_keys", "_labels", "_named", "attributes", "externs", "side")
+
+    def __init__(self, side: Side) -> None:
+        self.side: Side = side
+        self.externs: dict[str, ExternType] = {}
+        self.attributes: dict[str, Attributes] = {}
+        self._keys: dict[str, str] = {}
+        # Names of resources by identity of the type object, and labels of resources.
+        self._named: dict[int, str] = {}
+        self._labels: set[str] = set()
 
     def add(
         self, given: ExternName, extern: ExternType, features: Features, offset: int, *, binds: bool = True
@@ -150,8 +155,9 @@ class NameTable:
             raise ValidationError(f"{self.side} name `{name}` conflicts with previous name `{self._keys[key]}`", offset)
         self._keys[key] = name
         self.externs[name] = extern
-        attributes = Attributes(given.implements, given.external_id, given.version_suffix)
+        attributes = NO_ATTRIBUTES
         if given.implements is not None or given.external_id is not None or given.version_suffix is not None:
+            attributes = Attributes(given.implements, given.external_id, given.version_suffix)
             self.attributes[name] = attributes
         if binds and label.kind == "label" and isinstance(extern, TypeBound) and isinstance(extern.t, ResourceType):
             self._named[id(extern.t)] = name
@@ -218,34 +224,54 @@ _ANNOTATED = {
 }
 
 
-@attrs.define(eq=False)
 class Scope:
     """What is known so far inside one component or type."""
 
-    kind: ScopeKind
-    parent: Scope | None
-    features: Features
-    core_features: CoreFeatures
-    spaces: dict[Sort, list[Any]] = attrs.field(factory=lambda: {sort: [] for sort in Sort})
-    imports: NameTable = attrs.field(factory=lambda: NameTable("import"))
-    exports: NameTable = attrs.field(factory=lambda: NameTable("export"))
-    visible_to_imports: Visible = attrs.Factory(Visible)
-    visible_to_exports: Visible = attrs.Factory(Visible)
-    imported: list[ResourceId] = attrs.Factory(list)
-    """Resources that imports brought."""
-    created: dict[ResourceId, None] = attrs.Factory(dict)
-    """Resources of this scope's own, in order: defined, made by instantiation, or abstract exports."""
-    exposed: set[ResourceId] = attrs.Factory(set)
-    """Resources that exports mention so far."""
-    local: set[ResourceId] = attrs.Factory(set)
-    """Those of `created` that are defined here, with a representation to get at."""
-    definitions: list[Definition] = attrs.Factory(list)
-    unused_values: dict[int, int] = attrs.Factory(dict)
-    """Value indices not consumed yet, with their offsets."""
-    work: int = 0
-    """In the outermost scope: what `charge` has added up."""
-    context_type: core.ValType | None = None
-    """The type that all `context.get` and `context.set` of the component share, once there is one."""
+    __slots__ = (
+        "context_type",
+        "core_features",
+        "created",
+        "definitions",
+        "exports",
+        "exposed",
+        "features",
+        "imported",
+        "imports",
+        "kind",
+        "local",
+        "parent",
+        "spaces",
+        "unused_values",
+        "visible_to_exports",
+        "visible_to_imports",
+        "work",
+    )
+
+    def __init__(self, kind: ScopeKind, parent: Scope | None, features: Features, core_features: CoreFeatures) -> None:
+        self.kind: ScopeKind = kind
+        self.parent = parent
+        self.features = features
+        self.core_features = core_features
+        self.spaces: dict[Sort, list[Any]] = {sort: [] for sort in _SORTS}
+        self.imports = NameTable("import")
+        self.exports = NameTable("export")
+        self.visible_to_imports = Visible()
+        self.visible_to_exports = Visible()
+        self.imported: list[ResourceId] = []
+        """Resources that imports brought."""
+        self.created: dict[ResourceId, None] = {}
+        """Resources of this scope's own, in order: defined, made by instantiation, or abstract exports."""
+        self.exposed: set[ResourceId] = set()
+        """Resources that exports mention so far."""
+        self.local: set[ResourceId] = set()
+        """Those of `created` that are defined here, with a representation to get at."""
+        self.definitions: list[Definition] = []
+        self.unused_values: dict[int, int] = {}
+        """Value indices not consumed yet, with their offsets."""
+        self.work = 0
+        """In the outermost scope: what `charge` has added up."""
+        self.context_type: core.ValType | None = None
+        """The type that all `context.get` and `context.set` of the component share, once there is one."""
 
     def at(self, sort: Sort, index: int, offset: int) -> Any:
         """Entry `index` of a space. Raises `ValidationError` if there is none (yet)."""

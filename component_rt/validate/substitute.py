@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import attrs
-
 from component_rt.model import ResourcePath
 from component_rt.types import (
     ComponentType,
@@ -28,15 +26,19 @@ from component_rt.types import (
 __all__ = ["Substitution", "fresh", "resource_paths"]
 
 
-@attrs.define(eq=False)
 class Substitution:
     """`resources` maps resources to what stands in for them, `names` named types to the types given for them."""
 
-    resources: dict[ResourceId, ResourceType] = attrs.Factory(dict)
-    names: dict[TypeName, Any] = attrs.Factory(dict)
-    # Results by identity of the argument, which is kept alive beside them.
-    _done: dict[int, tuple[Any, Any]] = attrs.Factory(dict)
-    _renamed: dict[TypeName, TypeName] = attrs.Factory(dict)
+    __slots__ = ("_done", "_renamed", "names", "resources")
+
+    def __init__(
+        self, resources: dict[ResourceId, ResourceType] | None = None, names: dict[TypeName, Any] | None = None
+    ) -> None:
+        self.resources: dict[ResourceId, ResourceType] = {} if resources is None else resources
+        self.names: dict[TypeName, Any] = {} if names is None else names
+        # Results by identity of the argument, which is kept alive beside them.
+        self._done: dict[int, tuple[Any, Any]] = {}
+        self._renamed: dict[TypeName, TypeName] = {}
 
     def apply(self, t: Any) -> Any:
         """`t` (any def type or extern type) with everything replaced. Mappings must not grow after the first call."""
@@ -62,7 +64,7 @@ class Substitution:
                 imports, exports = self._externs(t.imports), self._externs(t.exports)
                 if imports is t.imports and exports is t.exports:
                     return t
-                return attrs.evolve(t, imports=imports, exports=exports)
+                return ComponentType(imports, exports, t.imported, t.defined, t.import_attributes, t.export_attributes)
         if t.kind == "core module":
             return t
         if t.name is not None and t.name in self.names:
