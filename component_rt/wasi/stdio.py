@@ -317,6 +317,15 @@ def _descriptor(file: Any) -> int | None:
     return fd if isinstance(fd, int) and _pollable_fd(fd) else None
 
 
+def _is_open(fd: int) -> bool:
+    """Whether this process has the descriptor: a daemon may have been started without standard streams."""
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
 def input_stream(what: Any, inherited: int) -> InputStream:
     """The stream for a configured input: None, `"inherit"`, bytes, a file object, a callable or a trio stream.
 
@@ -329,7 +338,7 @@ def input_stream(what: Any, inherited: int) -> InputStream:
         return what
     if isinstance(what, str):
         if what == "inherit":
-            return FdInput(inherited)
+            return FdInput(inherited) if _is_open(inherited) else BytesInput()
         raise TypeError(f"stdin: wanted bytes, a file, a callable, a trio stream or 'inherit', not the text {what!r}")
     if isinstance(what, (bytes, bytearray, memoryview)):
         return BytesInput(what)
@@ -350,7 +359,7 @@ def output_stream(what: Any, inherited: int, name: str) -> OutputStream:
     if isinstance(what, OutputStream):
         return what
     if isinstance(what, str) and what == "inherit":
-        return FdOutput(inherited)
+        return FdOutput(inherited) if _is_open(inherited) else SinkOutput(len)
     if isinstance(what, bytearray):
         return SinkOutput(what.extend)
     if hasattr(what, "send_all"):

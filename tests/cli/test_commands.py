@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -209,6 +210,22 @@ def test_as_a_module_of_python(wasm: Any) -> None:
         [sys.executable, "-m", "component_rt.cli", "run", wasm(HELLO)], capture_output=True, check=False
     )
     assert (done.returncode, done.stdout) == (7, b"hello\n")
+
+
+def test_interrupting_a_guest_that_spins(wasm: Any) -> None:
+    command = [sys.executable, "-m", "component_rt.cli", "run", "--invoke", "spin", wasm(MATH)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    time.sleep(1.5)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130 and "interrupted" in err
+
+
+def test_without_standard_streams(wasm: Any) -> None:
+    """A daemon may have none: the guest runs all the same."""
+    command = f"exec {sys.executable} -m component_rt.cli run {wasm(HELLO)} <&- >&-"
+    done = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 7, done.stderr
 
 
 @pytest.mark.parametrize("name", ["c/cmd_p1.wasm", "c/cmd_p2.wasm"])
