@@ -144,9 +144,11 @@ class IncomingBody:
         return FutureTrailers(this)
 
     def close(self) -> None:
-        """The guest dropped its handle."""
+        """The guest dropped its handle: once the stream is dropped too, nobody will read any more."""
         if self._stream is None or self._stream._ended:
             self.pipe.abandon()
+        else:
+            self._stream.last = True
 
 
 class _Incoming:
@@ -230,17 +232,21 @@ class IncomingResponse(_Incoming):
 class FutureIncomingResponse:
     """The resource `future-incoming-response`: a response or an error that a transport will `resolve`."""
 
-    __slots__ = ("__weakref__", "_notice", "_result", "_taken")
+    __slots__ = ("__weakref__", "_dropped", "_notice", "_result", "_taken")
 
     def __init__(self) -> None:
         self._notice = Notice()
         self._result: Ok[IncomingResponse] | Err | None = None
         self._taken = False
+        self._dropped = False
 
     def resolve(self, result: Ok[IncomingResponse] | Err) -> None:
         """For the transport: the outcome."""
         self._result = result
         self._notice.set()
+        # Two threads: whichever comes second of this and `close` sees what the other did.
+        if self._dropped:
+            self.close()
 
     def subscribe(self) -> Pollable:
         """A pollable that is ready once the outcome is there."""
@@ -257,6 +263,7 @@ class FutureIncomingResponse:
 
     def close(self) -> None:
         """The guest dropped its handle: a response it did not take is dropped as well."""
+        self._dropped = True
         if not self._taken and isinstance(self._result, Ok):
             self._result.value.close()
 

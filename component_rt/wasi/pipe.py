@@ -124,14 +124,20 @@ class Pipe:
 
 
 class PipeInput(InputStream):
-    """The end of a pipe from which a guest reads."""
+    """The end of a pipe from which a guest reads; `last` if nobody will read after it."""
 
-    __slots__ = ("_pipe",)
+    __slots__ = ("_pipe", "last")
     origin: ClassVar[str] = "http"
 
     def __init__(self, pipe: Pipe) -> None:
         super().__init__()
         self._pipe = pipe
+        self.last = False
+
+    def close(self) -> None:
+        super().close()
+        if self.last:
+            self._pipe.abandon()
 
     def _take(self, count: int) -> bytes | None:
         return self._pipe.take(count)

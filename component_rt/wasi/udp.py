@@ -153,7 +153,9 @@ class IncomingDatagramStream(_DatagramStream):
         """Datagrams that are there now, at most so many; empty if none is."""
         self._check()
         found: list[dict[str, Any]] = []
-        while len(found) < min(max_results, _MOST_AT_ONCE):
+        for _ in range(4 * _MOST_AT_ONCE):
+            if len(found) >= min(max_results, _MOST_AT_ONCE):
+                break
             try:
                 data, where = self._held.sock.recvfrom(_MAX_DATAGRAM)
             except BlockingIOError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -263,6 +264,38 @@ def test_failures_have_codes(server: Any) -> None:
     assert client.get("/") == Err(Case("connection-refused"))
     client.authority = "no-such-host.invalid"
     assert client.get("/").value.label == "DNS-error"
+
+
+def test_transports_end_when_nobody_listens(server: Any) -> None:
+    def transports() -> int:
+        return sum(thread.name == "wasi-http" for thread in threading.enumerate())
+
+    client = Client(server)
+    big = b"x" * 300_000
+    for drop_late in (False, True):
+        request = client.request("/", "post")
+        body = request.body()
+        stream = body.write()
+        future = client.handler.handle(request, None)
+        for start in range(0, len(big), 4096):
+            stream.blocking_write_and_flush(big[start : start + 4096])
+        stream.close()
+        OutgoingBody.finish(body, None)
+        if drop_late:
+            future.subscribe().block()
+            response = future.get().value.value
+            incoming = response.consume()
+            reader = incoming.stream()
+            assert reader.blocking_read(10)
+            # The wrong way round, but nothing may hang for it.
+            incoming.close()
+            reader.close()
+        else:
+            future.close()
+    deadline = time.monotonic() + 5
+    while transports() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert transports() == 0
 
 
 def test_timeouts(server: Any) -> None:
