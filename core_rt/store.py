@@ -397,10 +397,12 @@ class Store:
         """Drop a parked fiber, because `error` (which gets its frames as notes) passes through or nobody needs it."""
         if self.closed:
             return
-        frames = None if error is None else Backtrace.of_fiber(self, fiber)
+        if error is None:
+            native.abandon(fiber)
+            return
+        frames = Backtrace.of_fiber(self, fiber)
         native.abandon(fiber)
-        if frames is not None:
-            frames.annotate(error)
+        frames.annotate(error)
 
     def unwind(self, error: BaseException) -> None:
         """For callers of `vm_call`: an exception passes, perhaps one that came between the C call and the next statement.

@@ -81,7 +81,9 @@ def _debug_message(instance: ComponentInstance, definition: CanonBuiltin, option
         begin, units = store_string(found.message)
         trap_if(address & (size - 1), "pointer not aligned")
         trap_if(address + 2 * size > options.memory.length, "pointer out of bounds of memory")
-        options.memory.data[address : address + 2 * size] = begin.to_bytes(size, "little") + units.to_bytes(size, "little")
+        options.memory.data[address : address + 2 * size] = begin.to_bytes(size, "little") + units.to_bytes(
+            size, "little"
+        )
 
     return handler
 

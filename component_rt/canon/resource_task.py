@@ -32,7 +32,7 @@ def _drop(instance: ComponentInstance, definition: CanonBuiltin, options: Runtim
         index = u32[0]
         handle = resource_handle(handles, index, rt)
         if not handle.own:
-            return handler()  # type: ignore[no-any-return]
+            return handler()
         if handle.num_lends:
             raise trap("cannot remove owned resource while borrowed")
         handles.remove(index)

@@ -34,8 +34,7 @@ MAX_BACKPRESSURE = 1 << 16
 
 
 def _no_steps() -> Steps:
-    return
-    yield
+    yield from ()
 
 
 def with_thread(store: Store, inst: ComponentInstance, function: Callable[..., Any]) -> Any:
@@ -77,7 +76,9 @@ def _task_return(instance: ComponentInstance, definition: CanonBuiltin, options:
     def lifter(task: Task) -> Any:
         """How the result of `task` is lifted. Traps if the definition does not fit the task."""
         lifted = task.lifted
-        trap_if(lifted is None or not lifted.options.is_async, "`task.return` called by a task of a synchronous function")
+        trap_if(
+            lifted is None or not lifted.options.is_async, "`task.return` called by a task of a synchronous function"
+        )
         assert lifted is not None
         between = not getattr(task.call, "label", None)
         found = lifters.get((id(lifted), between))
@@ -111,7 +112,6 @@ def _task_return(instance: ComponentInstance, definition: CanonBuiltin, options:
         task.return_(args[0] if args else None)
 
     return handler
-
 
 
 @register("task.cancel")

@@ -60,7 +60,10 @@ def _new_indirect(instance: ComponentInstance, definition: CanonBuiltin, options
         func = table[index]
         if func is None:
             raise Trap(TrapCode.UNINITIALIZED_ELEMENT)
-        trap_if(func.type != wanted.func, "start function does not match expected type (currently only `(i32) -> ()` is supported)")
+        trap_if(
+            func.type != wanted.func,
+            "start function does not match expected type (currently only `(i32) -> ()` is supported)",
+        )
         task = scheduler.current.task
 
         def body() -> Steps:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["bind_arguments"]
 
 
-class bind_arguments:  # noqa: N801 - used like a function that knows how many there are
+class bind_arguments:
     """`bind(*args, **kwargs)` gives the arguments in order. Raises `TypeError` as Python does."""
 
     __slots__ = ("_function", "count")

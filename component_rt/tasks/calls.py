@@ -18,7 +18,7 @@ from component_rt.canon.lower import HostFunc, HostImport, core_function
 from component_rt.handles import CallScope, trap
 from component_rt.tasks.scheduler import Enter, Tree
 from component_rt.tasks.states import TaskState
-from component_rt.tasks.thread import Steps, Task, Thread, exclusive_released
+from component_rt.tasks.thread import Steps, Task, Thread, exclusive_released, once
 from component_rt.tasks.waitable import NO_EVENT, TASK_CANCELLED, EventTuple, Subtask, WaitableSet
 from component_rt.types import FuncType, ResultType
 from component_rt.values import Err, Ok
@@ -60,7 +60,7 @@ class Callee:
         found = store.callees.get(key)
         if found is None:
             found = store.callees[key] = Callee(lifted, between_guests)
-        return found  # type: ignore[no-any-return]
+        return found
 
 
 # ---------------------------------------------------------------------------------------------------- lift
@@ -449,7 +449,7 @@ class _Within:
     __slots__ = ("call",)
 
     def __init__(self, call: Any) -> None:
-        self.call = call.call if type(call) is _Within else call
+        self.call: Any = call.call
 
     def takes_back(self, error: BaseException, task: Task, thread: Thread) -> bool:
         return False
@@ -524,7 +524,7 @@ class AsyncHostImport(HostImport):
 
     def suspend(self, coroutine: Any, complete: Any, address: int | None, scope: CallScope | None) -> object:
         """The function answered a coroutine."""
-        store = self._store
+        store: Any = self._store
         if not store.is_async:
             return super().suspend(coroutine, complete, address, scope)
         if not self._lowered_async:
@@ -542,11 +542,12 @@ class AsyncHostImport(HostImport):
         complete(result, error, address, scope)
 
     def _subtask(self, pending: Any, complete: Any, address: int | None, scope: CallScope | None) -> Subtask:
-        store, instance = self._store, self._instance
+        store: Any = self._store
+        instance = self._instance
         subtask = Subtask(CallScope() if scope is None else scope)
         subtask.advance("start")
 
-        def finish() -> Steps:
+        def finish() -> None:
             tree.pendings.pop(pending, None)
             if pending.cancelled:
                 subtask.advance("cancel")
@@ -557,18 +558,14 @@ class AsyncHostImport(HostImport):
                 subtask.advance("return")
             if subtask.index:
                 subtask.set_pending_event(subtask.event)
-            return
-            yield
 
         def on_cancel(caller: Any) -> Steps:
-            pending.cancel()
-            return
-            yield
+            return once(pending.cancel)
 
         subtask.on_cancel = on_cancel
         tree = Tree.of(instance)
         current = store.scheduler.current
         call = None if current is None or current.task is None else current.task.call
-        pending.on_done = lambda: store.scheduler.post(tree, finish(), call)
+        pending.on_done = lambda: store.scheduler.post(tree, once(finish), call)
         tree.pendings[pending] = None
         return subtask

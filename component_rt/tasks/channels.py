@@ -12,9 +12,8 @@ import trio
 
 from component_rt import types as t
 from component_rt.tasks.ends import BYTES, ITEMS, Reader, Writer, chunks_of
-from component_rt.tasks.scheduler import Tree
 from component_rt.tasks.streams import SharedBase, SharedStream
-from component_rt.tasks.thread import Steps
+from component_rt.tasks.thread import once
 from core_rt.errors import StoreError
 
 if TYPE_CHECKING:
@@ -296,20 +295,18 @@ async def _offer(writer: Writer, chunk: Any) -> bool:
             tree = writer.tree()
             assert tree is not None
             offered = trio.Event()
-            writer.store.scheduler.post(tree, _offer_later(writer, chunk, offered))
+            writer.store.scheduler.post(tree, once(lambda: _offer_later(writer, chunk, offered)))
             await offered.wait()
         await _wait(writer, lambda: writer.idle or writer.closed, _nothing)
     return not writer.closed or (writer.idle and writer.of.kind == "future")
 
 
-def _offer_later(writer: Writer, chunk: Any, offered: trio.Event) -> Steps:
+def _offer_later(writer: Writer, chunk: Any, offered: trio.Event) -> None:
     try:
         if not writer.closed:
             writer.offer(chunk)
     finally:
         offered.set()
-    return
-    yield
 
 
 # ---------------------------------------------------------------------------------------------------- pairs

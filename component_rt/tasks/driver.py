@@ -30,7 +30,7 @@ from component_rt.store import Store
 from component_rt.tasks.arguments import bind_arguments
 from component_rt.tasks.calls import Callee, HostCall, run_destructor
 from component_rt.tasks.scheduler import ASIDE, Tree
-from component_rt.tasks.thread import Steps
+from component_rt.tasks.thread import Steps, Thread
 from component_rt.values import Err
 from core_rt.errors import StoreError, Trap, TrapCode
 from core_rt.vm import structs
@@ -49,6 +49,7 @@ _TICKS_BETWEEN_CHECKPOINTS = 64
 _COMPUTING_GRACE = 0.2
 """Seconds for a guest that computes while it should be told of a cancellation."""
 _INTERRUPT = structs.STATUS_INTERRUPT
+_HOST_CALL = structs.STATUS_HOST_CALL
 
 
 @final
@@ -113,9 +114,7 @@ class AsyncStore(Store):
 
     is_async = True
 
-    def __init__(
-        self, engine: Engine, data: object, limits: Limits | None, handles: int, cancel_grace: float
-    ) -> None:
+    def __init__(self, engine: Engine, data: object, limits: Limits | None, handles: int, cancel_grace: float) -> None:
         super().__init__(engine, data, limits, handles=handles)
         self.cancel_grace = cancel_grace
         self.awaited = 0
@@ -125,8 +124,6 @@ class AsyncStore(Store):
         self._asides: list[Tree] = []
         """Trees whose awaited host function has ended."""
         self._preempted: dict[Tree, None] = {}
-        self._doomed: dict[Tree, BaseException] = {}
-        """Trees that are poisoned as soon as no worker thread is in them."""
         self.scheduler.notify = self.notify
         self.core.on_interrupt = self._interrupted
 
@@ -207,18 +204,14 @@ class AsyncStore(Store):
             thread = tree.aside
             if thread is None or not tree.preempted:
                 continue
-            doom = self._doomed.pop(tree, None)
-            if doom is not None:
-                self.scheduler.kill(tree, doom)
-                continue
             await self._slice(tree, thread)
             while self._turn():
                 pass
 
-    async def _slice(self, tree: Tree, thread: Any) -> None:
+    async def _slice(self, tree: Tree, thread: Thread) -> None:
         fiber = thread.fiber
         core = self.core
-        self.working = True
+        self.working = tree.working = True
         failure: BaseException | None = None
         status = 0
         try:
@@ -228,8 +221,12 @@ class AsyncStore(Store):
         except BaseException as error:
             failure = error
         finally:
-            self.working = False
-        if tree.aside is not thread:
+            self.working = tree.working = False
+        doom, tree.doom = tree.doom, None
+        if doom is not None and failure is None:
+            if status not in (_INTERRUPT, _HOST_CALL):
+                thread.fiber = None  # it has returned or trapped
+            self.scheduler.kill(tree, doom)
             return
         if failure is None and status == _INTERRUPT:
             self._preempted[tree] = None
@@ -250,6 +247,7 @@ class AsyncStore(Store):
         if answer is not None:
             # The chain is put aside when the stack of Python is empty: the pump finds it at the tree of its outermost thread.
             thread = self.scheduler.current
+            assert thread is not None
             while thread.resumer is not None:
                 thread = thread.resumer
             self._preempted[thread.tree] = None
@@ -355,14 +353,8 @@ class AsyncStore(Store):
         """Poison the tree: now, or when the tick that a guest of it is computing in is over."""
         call.stopped = True
         error = Trap(TrapCode.INTERRUPT, "the call was cancelled and the guest did not end it")
-        if call.tree.preempted and call.tree.aside is not None:
-            self._doomed[call.tree] = error
-            self._preempted[call.tree] = None
-        else:
-            self._later(call.tree, error)
-        self.notify()
+        tree = call.tree
 
-    def _later(self, tree: Tree, error: BaseException) -> None:
         async def kill() -> None:
             if tree.root is not None and tree.root.first_trap is None:
                 self.scheduler.kill(tree, error)
@@ -477,7 +469,7 @@ class AsyncStore(Store):
         return pre.instantiate(self)
 
 
-class open_store:  # noqa: N801 - used like a function
+class open_store:
     """`async with open_store(engine) as store:` — a store whose guests run under trio.
 
     `data`, `limits` and `handles` are as for `Store`. `cancel_grace`: seconds that a guest has to end a call after it was told that

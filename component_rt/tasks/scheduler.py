@@ -30,11 +30,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from component_rt.handles import trap
 from component_rt.tasks.states import THREAD, ThreadState, advance
-from component_rt.tasks.thread import BLOCK, Switch, Turns, Thread
+from component_rt.tasks.thread import BLOCK, Switch, Thread, Turns
 from core_rt.errors import EngineBug, StoreError
 from core_rt.store import PARK
 
@@ -80,7 +81,18 @@ class Core(Protocol):
 class Tree:
     """What the scheduler knows about one tree of instances (everything that one call of `instantiate` made)."""
 
-    __slots__ = ("aside", "aside_entered", "calls", "deferred", "pendings", "preempted", "root", "threads")
+    __slots__ = (
+        "aside",
+        "aside_entered",
+        "calls",
+        "deferred",
+        "doom",
+        "pendings",
+        "preempted",
+        "root",
+        "threads",
+        "working",
+    )
 
     def __init__(self, root: ComponentInstance | None) -> None:
         self.root = root
@@ -92,6 +104,10 @@ class Tree:
         self.aside_entered: tuple[Any, ...] = ()
         self.preempted = False
         """Whether what is aside is a guest that has been computing."""
+        self.working = False
+        """Whether a worker thread is running what is aside."""
+        self.doom: BaseException | None = None
+        """What the tree is poisoned with as soon as no worker thread is in it."""
         self.pendings: dict[Any, None] = {}
         """What the host does for guests of the tree besides: anything with `abandon()`."""
         self.deferred: list[Thread] = []
@@ -187,10 +203,10 @@ class Scheduler:
         try:
             aside = self._chain(thread)
         except BaseException as error:
-            someone_knows = bool(self._blamed)
-            self._blamed.clear()
             if tree.root is not None and tree.root.first_trap is None:
                 self.kill(tree, error)
+            someone_knows = bool(self._blamed)
+            self._blamed.clear()
             self._undefer(tree)
             if not isinstance(error, Exception) and not someone_knows:
                 raise
@@ -312,7 +328,9 @@ class Scheduler:
                 if op is BLOCK or type(op) is Switch:
                     raise trap("cannot block a synchronous task before returning")
                 if op is ASIDE:
-                    raise StoreError("a host function cannot be awaited while a core module's start function is being run")
+                    raise StoreError(
+                        "a host function cannot be awaited while a core module's start function is being run"
+                    )
                 if self._chain(op) is not None:
                     raise EngineBug("a nested chain was put aside")
                 try:
@@ -347,7 +365,7 @@ class Scheduler:
             self.core.discard(fiber, error)
         builtin, thread.builtin = thread.builtin, None
         for steps in (builtin, thread.body):
-            if steps is not None and not steps.gi_running:
+            if isinstance(steps, GeneratorType) and not steps.gi_running:
                 try:
                     steps.close()
                 except Exception as problem:  # whatever the cleanup says, the first error counts
@@ -359,6 +377,9 @@ class Scheduler:
         root = tree.root
         if root is not None:
             root.poison(error)
+        if tree.working:
+            tree.doom = tree.doom or error
+            return
         aside, tree.aside = tree.aside, None
         while aside is not None:  # the chain may have come from another tree
             back, aside.resumer = aside.resumer, None

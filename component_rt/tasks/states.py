@@ -126,6 +126,6 @@ def diagram(name: str) -> str:
     table, first = TABLES[name]
     lines = ["stateDiagram-v2", f"    [*] --> {first.name}"]
     lines += [f"    {state.name} --> {after.name}: {event}" for (state, event), after in table.items()]
-    ends = {after for after in table.values()} - {state for state, _ in table}
+    ends = set(table.values()) - {state for state, _ in table}
     lines += [f"    {state.name} --> [*]" for state in type(first) if state in ends]
     return "\n".join(lines)

@@ -97,9 +97,7 @@ class GuestBuffer(Buffer):
         self.progress = 0
         if length and elements.size:
             trap_if(address & (elements.align - 1), "read pointer not aligned")
-            trap_if(
-                address + length * elements.size > elements.memory.length, "read pointer out of bounds of memory"
-            )
+            trap_if(address + length * elements.size > elements.memory.length, "read pointer out of bounds of memory")
 
     def read(self, n: int) -> Any:
         values = self.elements.load(self.address, n)
@@ -210,17 +208,9 @@ class SharedStream(SharedBase):
                 # A writer that only asks whether somebody reads: the waiting reader keeps waiting, so that it cannot starve.
                 on_copy_done(CopyResult.COMPLETED)
             else:
+                # Whoever is told may go, or come back, at once: the host does that. So this starts anew.
                 self.reset_and_notify_pending(CopyResult.COMPLETED)
-                if self.dropped:  # whoever was told may have gone at once: the host does that
-                    on_copy_done(CopyResult.DROPPED)
-                else:
-                    self._again(buffer, is_reader, on_copy, on_copy_done)
-
-    def _again(self, buffer: Buffer, is_reader: bool, on_copy: OnCopy, on_copy_done: OnCopyDone) -> None:
-        if self.pending is None:
-            self._leave(buffer, is_reader, on_copy, on_copy_done)
-        else:
-            self.copy(buffer, is_reader, on_copy, on_copy_done)
+                self.copy(buffer, is_reader, on_copy, on_copy_done)
 
     def _leave(self, buffer: Buffer, is_reader: bool, on_copy: OnCopy, on_copy_done: OnCopyDone) -> None:
         self.pending = buffer
@@ -304,7 +294,9 @@ class CopyEnd(Waitable):
             if reclaim is not None:
                 reclaim()
             if result is CopyResult.DROPPED:
-                self.why_done = f"after being notified that the {'writable' if self.is_reader else 'readable'} end dropped"
+                self.why_done = (
+                    f"after being notified that the {'writable' if self.is_reader else 'readable'} end dropped"
+                )
                 self.advance("end")
             else:
                 self.advance("complete")
@@ -374,6 +366,7 @@ class WritableFutureEnd(CopyEnd):
 
     def drop(self) -> None:
         trap_if(
-            self.state is not CopyState.DONE and not self.copying(), "cannot drop future write end without first writing a value"
+            self.state is not CopyState.DONE and not self.copying(),
+            "cannot drop future write end without first writing a value",
         )
         super().drop()

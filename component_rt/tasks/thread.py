@@ -20,9 +20,15 @@ if TYPE_CHECKING:
     from component_rt.instance import ComponentInstance
     from component_rt.tasks.scheduler import Scheduler, Tree
 
-__all__ = ["BLOCK", "Switch", "Task", "Thread", "Turns"]
+__all__ = ["BLOCK", "Steps", "Switch", "Task", "Thread", "Turns", "exclusive_released", "may_enter", "once"]
 
 Steps = Generator[Any, Any, Any]
+
+
+def once(function: Callable[[], object]) -> Steps:
+    """A plain function as a thread's body."""
+    function()
+    yield from ()
 
 
 class _Block:
@@ -344,15 +350,21 @@ class Task:
 
     def return_(self, result: Any) -> None:
         """The guest gives its result."""
-        trap_if(self.state is TaskState.RESOLVED, "`task.return` or `task.cancel` called more than once for current task")
+        trap_if(
+            self.state is TaskState.RESOLVED, "`task.return` or `task.cancel` called more than once for current task"
+        )
         self.scope.finish()
         self.on_resolve(result, False)
         self._advance("return")
 
     def cancel(self) -> None:
         """The guest acknowledges the cancellation that was delivered to it."""
-        trap_if(self.state is TaskState.RESOLVED, "`task.return` or `task.cancel` called more than once for current task")
-        trap_if(self.state is not TaskState.CANCEL_DELIVERED, "`task.cancel` called by task which has not been cancelled")
+        trap_if(
+            self.state is TaskState.RESOLVED, "`task.return` or `task.cancel` called more than once for current task"
+        )
+        trap_if(
+            self.state is not TaskState.CANCEL_DELIVERED, "`task.cancel` called by task which has not been cancelled"
+        )
         self.scope.finish()
         self.on_resolve(None, True)
         self._advance("cancel")

@@ -86,7 +86,9 @@ def _lower_error_context(cx: LiftLowerContext) -> Callable[[Any], int]:
 
     def lower(value: Any) -> int:
         if type(value) is not ErrorContext:
-            value = ErrorContext(value if isinstance(value, str) else getattr(value, "debug_message", None) or str(value))
+            value = ErrorContext(
+                value if isinstance(value, str) else getattr(value, "debug_message", None) or str(value)
+            )
         return handles.add(value)
 
     return lower

@@ -124,9 +124,7 @@ class WaitableSet:
         """Take the event that came first."""
         return next(iter(self.with_events)).get_pending_event()
 
-    def wait_for_event(
-        self, thread: Thread, cancellable: bool, gated: bool = False
-    ) -> Generator[Any, Any, EventTuple]:
+    def wait_for_event(self, thread: Thread, cancellable: bool, gated: bool = False) -> Generator[Any, Any, EventTuple]:
         """Block until there is an event; `gated`: and the instance's exclusive thread is free."""
         if not gated and self.with_events and not thread.task.deliver_pending_cancel(cancellable):
             return self.get_pending_event()

@@ -30,4 +30,4 @@ def test_what_is_not_in_the_table_cannot_happen():
 
 @pytest.mark.parametrize("name", TABLES)
 def test_the_documentation_shows_the_table(name):
-    assert f"```mermaid\n{diagram(name)}\n```" in DOCS.read_text(), "run python -m component_rt.tasks.states"
+    assert f"```mermaid\n{diagram(name)}\n```" in DOCS.read_text(encoding="utf-8")
