@@ -66,6 +66,7 @@ def tail_call(f: Emitter, sig: Signature, callee: str, vmctx: str, arguments: st
     leave_frame(f)
     if f.signature.multiple:
         arguments += ", ptr %ret"
+    arguments += sig.tail_padding
     if sig.result == "void":
         f.out(f"{f.unit.tail_call} tailcc void {callee}(ptr {vmctx}{arguments})\nret void")
     else:

@@ -62,6 +62,41 @@ def test_rings(tier, results, seed):
     assert exports["go"](ROUNDS) == (expected if results == "i64" else (expected, 9))
 
 
+VECTORS = [("f32 v128", 17, 19), ("i32 v128", 20, 41), ("v128 i64", 9, 10), ("v128", 9, 40), ("f64 i32 v128", 30, 3)]
+
+
+@pytest.mark.parametrize("tier", ["lazy", "optimized"])
+@pytest.mark.parametrize(("types", "first", "second"), VECTORS)
+def test_vectors_on_the_stack(tier, types, first, second):
+    """LLVM's two sides disagree on the size of such arguments, if nothing is done about it."""
+    few, many = ([types.split()[i % len(types.split())] for i in range(n)] for n in (first, second))
+
+    def constants(of):
+        return " ".join(f"({t}.const {'i64x2 5 6' if t == 'v128' else i})" for i, t in enumerate(of))
+
+    def last(of):
+        at = max(i for i, t in enumerate(of) if t == "v128")
+        return f"(i64x2.extract_lane 1 (local.get {at + 1}))"
+
+    exports = World(core_rt.Config(tiers=tier, cache=False)).load(
+        f"""(module
+          (func $a (param i32 {" ".join(few)}) (result i64)
+            (if (i32.eqz (local.get 0)) (then (return {last(few)})))
+            (return_call $b (i32.sub (local.get 0) (i32.const 1)) {constants(many)}))
+          (func $b (param i32 {" ".join(many)}) (result i64)
+            (if (i32.eqz (local.get 0)) (then (return (i64.add (i64.const 100) {last(many)}))))
+            (return_call $a (i32.sub (local.get 0) (i32.const 1)) {constants(few)}))
+          (func $plain (param i32 {" ".join(many)}) (result i64) {last(many)})
+          (func (export "go") (param i32) (result i64) (call $a (local.get 0) {constants(few)}))
+          (func (export "out") (param i32 {" ".join(few)}) (result i64)
+            (return_call $plain (local.get 0) {constants(many)}))
+          (func (export "through") (result i64) (call 4 (i32.const 0) {constants(few)})))"""
+    )
+    assert exports["go"](ROUNDS) == 6
+    assert exports["go"](ROUNDS + 1) == 106
+    assert exports["through"]() == 6
+
+
 @pytest.mark.parametrize("tier", ["lazy", "optimized"])
 def test_to_the_host_and_back(tier):
     """A function without a tail entry is called as usual."""
