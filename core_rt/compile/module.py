@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 __all__ = ["CompiledModule"]
 
 
+_OPTIMISED_MOST: Final = 60_000
+"""Instructions of a function that is optimised, at most. LLVM takes quadratic time for some (100,000 operations in one expression take
+45 s). Functions of that size are tables of constants turned into code, or meant to harm."""
 _SAMPLED_FRAMES: Final = 4
 _HOT: Final = 8
 """Ticks at which a guest was found in a chunk before it is optimised. A worker costs half a second of processor time, which pays
@@ -166,9 +169,10 @@ class CompiledModule:
             self._optimised += 1
 
     def optimised_unit(self, functions: Iterable[int]) -> Unit:
-        """The unit of functions that are to be optimised together."""
-        members = frozenset(functions)
-        bodies = {defined: validate_body(self.module, defined) for defined in sorted(members)}
+        """The unit of functions that are to be optimised together. Huge ones are left out: they get quick code when called."""
+        every = {defined: validate_body(self.module, defined) for defined in sorted(functions)}
+        bodies = {defined: body for defined, body in every.items() if len(body.code) <= _OPTIMISED_MOST}
+        members = frozenset(bodies)
         tail_members = frozenset(defined for defined, body in bodies.items() if makes_tail_calls(body))
         unit = self._unit(optimised=True, lines=True, members=members, tail_members=tail_members)
         for defined, body in bodies.items():

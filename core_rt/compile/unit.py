@@ -68,10 +68,6 @@ _FIRST_NODE: Final = 20
 
 _TAIL_CALLS: Final = frozenset(row.code for row in BY_CODE.values() if row.mnemonic.startswith("return_call"))
 
-_OPTIMISED_MOST: Final = 60_000
-"""Instructions of a function from which on LLVM's passes leave it alone: some take quadratic time (100,000 operations in one expression
-take 45 s). Functions of that size are tables of constants turned into code, or meant to harm."""
-
 _CALLEE: Final[dict[int, Callable[[DecodedModule, Any], DefType]]] = {
     BY_NAME["return_call"].code: lambda module, imm: module.funcs[imm],
     BY_NAME["return_call_indirect"].code: lambda module, imm: module.types[imm[0]],
@@ -156,9 +152,7 @@ class Unit:
         self._careful |= careful
         self.tail_call = "tail call" if careful else "musttail call"
         head = f"define hidden {sig.declare(convention, name)} {'#1' if careful else '#0'}"
-        if self.optimised and not careful and len(body.code) > _OPTIMISED_MOST:
-            head += " noinline optnone"
-        elif f.catches and not careful:  # the landing's stack pointer is that of one frame
+        if f.catches and not careful:  # the landing's stack pointer is that of one frame
             head += " noinline"
         if self.lines:
             scope = self._node(

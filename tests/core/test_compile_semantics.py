@@ -171,3 +171,18 @@ def test_constants_are_exact(world):
         text = f"nan:0x{bits & 0x7FFFFF:x}" if value != value else ("inf" if bits == 0x7F800000 else float(value).hex())
         exports = world.load(f'(module (func (export "f") (result f32) (f32.const {text})))')
         assert exports["f"].call_raw([]) == [bits]
+
+
+def test_huge_functions_get_quick_code():
+    """LLVM's passes would take minutes for this one."""
+    body = " ".join(f"(i32.const {i * 7919 + 3}) {('i32.add', 'i32.xor', 'i32.mul')[i % 3]}" for i in range(40_000))
+    world = World(core_rt.Config(tiers="optimized", cache=False))
+    exports = world.load(
+        f"""(module (func $huge (export "huge") (param i32) (result i32) (local.get 0) {body})
+          (func (export "small") (param i32) (result i32) (i32.add (call $huge (local.get 0)) (i32.const 1))))"""
+    )
+    expected = 5
+    for i in range(40_000):
+        value = i * 7919 + 3
+        expected = (expected + value, expected ^ value, expected * value)[i % 3] & 0xFFFF_FFFF
+    assert exports["small"](5) & 0xFFFF_FFFF == (expected + 1) & 0xFFFF_FFFF
