@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from component_rt.abi.codegen import CodeCache
 from component_rt.binary import decode_component
+from component_rt.collector import without_collections
 from component_rt.features import Features
 from component_rt.plan import Plan, make_plan
 from component_rt.validate import validate_component
@@ -42,10 +43,11 @@ class Component:
         if isinstance(data, bytearray):
             data = bytes(data)
         self.engine = engine
-        decoded = decode_component(data, Features() if features is None else features)
         # Small components are checked to the last instruction at once: it costs next to nothing.
         bodies = len(data) <= _SMALL
-        self.validated: ValidatedComponent = validate_component(decoded, engine.config.features, bodies=bodies)
+        with without_collections():
+            decoded = decode_component(data, Features() if features is None else features)
+            self.validated: ValidatedComponent = validate_component(decoded, engine.config.features, bodies=bodies)
         self.code = CodeCache()
         self._lock = threading.Lock()
         self._modules: dict[int, Module] = {}
@@ -77,7 +79,7 @@ class Component:
     @cached_property
     def plan(self) -> Plan:
         """The steps of instantiation. Raises `ExhaustionError` for a component out of all proportion."""
-        with self._lock:
+        with self._lock, without_collections():
             return make_plan(self.validated)
 
     def validate(self) -> None:
