@@ -136,7 +136,7 @@ def test_try_table():
         "(tag $e (param i32))",
     )
     (imm,) = [imm for name, imm in found if name == "try_table"]
-    assert imm == ((), (), {0}, ((0, 0, 1), (3, None, 0)))
+    assert imm == ((), (), {0}, ((0, 0, 1), (3, None, 0)), ())
 
 
 def test_br_table():
