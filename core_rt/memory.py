@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, final
+import contextlib
+import threading
+from typing import TYPE_CHECKING, Any, Final, final
 
 from core_rt import native
 from core_rt.errors import ExhaustionError
@@ -20,6 +22,11 @@ _PAGE = 4096
 _MOST = 1 << 44
 
 
+_sharing_lock = threading.Lock()
+"""Held by who grows, shares or releases a memory that may be in several stores."""
+_NOTHING: Final = contextlib.nullcontext()
+
+
 @final
 class Memory:
     """A linear memory. `size` counts pages; `data` is the live memory itself.
@@ -27,7 +34,7 @@ class Memory:
     A view taken from `data` stays valid memory for as long as it is held, but does not grow with the memory.
     """
 
-    __slots__ = ("_data", "_data_length", "_reservation", "_type", "definition", "store")
+    __slots__ = ("_data", "_data_length", "_reservation", "_sharing", "_type", "definition", "store")
 
     def __init__(self, store: Store, type_: MemoryType) -> None:
         self._create(store, type_, ffi.new("VMMemoryDefinition *"))
@@ -53,8 +60,13 @@ class Memory:
         except ExhaustionError:
             store.memory_bytes -= length
             raise
+        self._enter(store, type_, definition, length)
+
+    def _enter(self, store: Store, type_: MemoryType, definition: Any, length: int) -> None:
+        """What is left once there is a reservation."""
         self.store = store
         self._type = type_
+        self._sharing: list[Memory] | None = None
         self.definition = definition
         definition.base = self._reservation.pointer
         definition.length = length
@@ -62,6 +74,29 @@ class Memory:
         self._data_length = -1
         store.memories.append(self)
         definition.handle = len(store.memories)
+
+    def share(self, store: Store) -> Memory:
+        """The same memory, which must be of a shared type, for another store: guests of both then run on it at once.
+
+        `TypeError` for a memory that is not shared; `ExhaustionError` where the other store's limits do not allow it.
+        """
+        if not self._type.shared:
+            raise TypeError("only a memory of a shared type can be in several stores")
+        self.store.check()
+        store.check()
+        with _sharing_lock:
+            length = int(self.definition.length)
+            if len(store.memories) >= store.limits.memories or not store.add_memory_bytes(length):
+                raise ExhaustionError(f"memory of {length} bytes is over the store's limits")
+            other = object.__new__(Memory)
+            other._reservation = self._reservation
+            other._enter(store, self._type, ffi.new("VMMemoryDefinition *"), length)
+            store.keep(other.definition)
+            if self._sharing is None:
+                self._sharing = [self]
+            self._sharing.append(other)
+            other._sharing = self._sharing
+        return other
 
     @property
     def type(self) -> MemoryType:
@@ -103,6 +138,10 @@ class Memory:
 
     def grow_or_fail(self, pages: int) -> int:
         """As the instruction does: the old size in pages, or -1."""
+        with _sharing_lock if self._type.shared else _NOTHING:
+            return self._grow(pages)
+
+    def _grow(self, pages: int) -> int:
         type_ = self._type
         old = self.length
         before = old >> type_.page_size_log2
@@ -117,7 +156,8 @@ class Memory:
         except ExhaustionError:
             self.store.memory_bytes -= new - old
             return -1
-        self.definition.length = new
+        for memory in self._sharing or (self,):
+            memory.definition.length = new
         return before
 
     def _reservation_room(self) -> int:
@@ -147,7 +187,12 @@ class Memory:
         """Give the address space back (when the last view is gone)."""
         self._data = None
         self._data_length = -1
-        self.definition = None
+        with _sharing_lock:
+            self.definition = None
+            if self._sharing is not None:
+                self._sharing.remove(self)
+                if self._sharing:
+                    return
         self._reservation.close()
 
     def __repr__(self) -> str:

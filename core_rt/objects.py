@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, final
 
-from core_rt.errors import StoreError
 from core_rt.types import ArrayType, DefType, FieldType, PackedType, StructType
 from core_rt.values import from_raw, integer, to_raw
 from core_rt.vm.heap import layout_of
@@ -30,6 +29,7 @@ class ObjectRef:
     raw: int
     """The compressed reference."""
     type: DefType
+    _handle: int
 
     def __init__(self) -> None:
         raise TypeError("references come from guests, or from StructRef.new and ArrayRef.new")

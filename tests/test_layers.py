@@ -31,7 +31,7 @@ CORE_LAYERS = (
         "objects",
     }
     # services of a store, which hand out objects of the public face
-    | {"vm.refs", "vm.exceptions", "vm.libcalls"},
+    | {"vm.refs", "vm.libcalls"},
 )
 LEVEL = {name: level for level, names in enumerate(CORE_LAYERS) for name in names}
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from core_rt.compile.handlers import Emit, emits, register
 from core_rt.compile.memory import address, checked_address, operand64
+from core_rt.compile.roots import spill_roots
 from core_rt.errors import TrapCode
 
 if TYPE_CHECKING:
@@ -135,20 +136,25 @@ def _notify(f: Emitter, imm: Memarg) -> None:
     f.stack.append(f.builtin("atomic_notify", definition, at, count))
 
 
-@emits("memory.atomic.wait32")
-def _wait32(f: Emitter, imm: Memarg) -> None:
+def _wait(f: Emitter, imm: Memarg, builtin: str, size: int) -> None:
     timeout = f.stack.pop()
     expected = f.stack.pop()
-    definition, at = _shared_place(f, imm, 4)
-    f.stack.append(f.builtin("atomic_wait32", definition, at, expected, timeout))
+    if not f.unit.module.memories[imm[2]].shared:
+        _aligned(f, imm, f.stack[-1], size)
+        f.trap_if("true", TrapCode.ATOMIC_WAIT_NON_SHARED)
+    definition, at = _shared_place(f, imm, size)
+    spill_roots(f)  # the host may be asked while the guest waits
+    f.stack.append(f.builtin(builtin, definition, at, expected, timeout))
+
+
+@emits("memory.atomic.wait32")
+def _wait32(f: Emitter, imm: Memarg) -> None:
+    _wait(f, imm, "atomic_wait32", 4)
 
 
 @emits("memory.atomic.wait64")
 def _wait64(f: Emitter, imm: Memarg) -> None:
-    timeout = f.stack.pop()
-    expected = f.stack.pop()
-    definition, at = _shared_place(f, imm, 8)
-    f.stack.append(f.builtin("atomic_wait64", definition, at, expected, timeout))
+    _wait(f, imm, "atomic_wait64", 8)
 
 
 @emits("atomic.fence")

@@ -95,12 +95,14 @@ def store_field(f: Emitter, storage: StorageType, place: str, value: str) -> Non
 
 
 def _align(storage: StorageType) -> int:
-    return 8 if is_funcref(storage) else 4 if isinstance(storage, RefType) else min(storage.size, 8)
+    if isinstance(storage, RefType):
+        return 8 if is_funcref(storage) else 4
+    return min(storage.size, 8)
 
 
 def _keep_old(f: Emitter, storage: StorageType, place: str) -> None:
     """Before a field is overwritten."""
-    if not is_gcref(storage):
+    if not isinstance(storage, RefType) or is_funcref(storage):
         return
     marking = f.let(f"load i32, ptr {f.store_field('gc_marking')}")
     bit = f.let(f"icmp ne i32 {marking}, 0")

@@ -82,6 +82,7 @@ static inline void detach(VMStoreContext *store, VMFiber *fiber) {
 }
 
 static void reset(VMFiber *fiber) {
+  if (UNLIKELY(((Fiber *)fiber)->waiter)) vm_wait_cancel((Fiber *)fiber);
   fiber->sp = vm_first_sp(fiber, fiber->stack_high);
   fiber->gc_frame = NULL;
   ((Fiber *)fiber)->state = FIBER_IDLE;
@@ -336,6 +337,7 @@ VMFiber *vm_fiber_new(VMStoreContext *store, uint64_t stack_size) {
 }
 
 static void destroy(Fiber *fiber) {
+  vm_wait_cancel(fiber);
   if (fiber->face.mapping) free_mapping(fiber->face.mapping, fiber->face.mapping_size);
   free(fiber);
 }

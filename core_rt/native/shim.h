@@ -90,6 +90,7 @@ typedef struct Fiber {
   uint64_t trap_fp;       /* frame pointer to walk from; 0 for none */
   uint64_t trap_return;   /* return address that the chain does not show (fault in a prologue), or 0 */
   struct Fiber *sibling;  /* all fibers of a store, under vm_lock */
+  struct Waiter *waiter;  /* memory.atomic.wait that the guest is in, or null */
 } Fiber;
 
 /* The heap of a store, see heap.c. */
@@ -163,6 +164,9 @@ static inline VMFiber *vm_fiber_of(void *context) {
   /* VMContextHeader and VMHostFuncContext have their store at the same place */
   return ((VMStoreContext *)((VMContextHeader *)context)->store)->running;
 }
+
+/* ------------------------------------------------------------------------------------------------ wait.c */
+HIDDEN void vm_wait_cancel(Fiber *fiber);
 
 /* ------------------------------------------------------------------------------------------------ exception.c */
 HIDDEN __attribute__((noreturn)) void vm_throw_again(VMStoreContext *store);

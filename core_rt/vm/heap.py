@@ -211,9 +211,9 @@ class Heap:
         """The field at an offset of the heap, as an unsigned bit pattern (packed ones zero-extended)."""
         view = self._view
         if storage is I8:
-            return view["int8_t"][at] & 0xFF
+            return int(view["int8_t"][at]) & 0xFF
         if storage is I16:
-            return view["int16_t"][at >> 1] & 0xFFFF
+            return int(view["int16_t"][at >> 1]) & 0xFFFF
         if storage is V128:
             words = view["uint64_t"]
             return int(words[at >> 3] | words[(at >> 3) + 1] << 64)

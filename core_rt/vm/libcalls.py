@@ -14,7 +14,6 @@ from core_rt.native import ffi
 from core_rt.types import matches_def
 from core_rt.vm import structs
 from core_rt.vm.backtrace import Backtrace
-from core_rt.vm.exceptions import throw, throw_ref
 
 if TYPE_CHECKING:
     from core_rt.instance import Instance
@@ -142,7 +141,6 @@ _HERE: dict[str, Libcall] = {
     function.__name__: function
     for function in (out_of_fuel, memory_grow, table_get_lazy, table_grow, elem_drop, ref_func, gc_exhausted, throw_uncaught)
 }
-_HERE |= {"throw": throw, "throw_ref": throw_ref}
 _HERE |= {"table_fill": table_fill, "table_copy": table_copy, "table_init": table_init}
 _HERE |= {"gc_array_new_elem": gc_array_new_elem, "gc_array_init_elem": gc_array_init_elem}
 _HERE |= {"gc_subtype_asked": gc_subtype_asked}

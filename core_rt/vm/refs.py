@@ -21,7 +21,7 @@ from core_rt.func import Func
 from core_rt.native import ffi
 from core_rt.objects import ArrayRef, ExceptionRef, ObjectRef, StructRef
 from core_rt.opcodes import BY_CODE
-from core_rt.types import AbsHeap, DefType, HeapType, RefType, matches_heap, top_of
+from core_rt.types import AbsHeap, HeapType, RefType, matches_heap, top_of
 from core_rt.vm import structs
 from core_rt.vm.heap import TAG_OFFSET, Heap
 

@@ -294,9 +294,10 @@ BUILTINS: tuple[Builtin, ...] = (
     # Exceptions (exception.c)
     _builtin("throw_ref", "i32 -> ptr", "c"),  # (exnref, not null) -> VMHandler*; does not return if no guest frame catches
     _builtin("throw_uncaught", "i32", "host"),  # (exnref): does not return
-    _builtin("atomic_wait32", "ptr i64 i32 i64 -> i32", "host"),
-    _builtin("atomic_wait64", "ptr i64 i64 i64 -> i32", "host"),
-    _builtin("atomic_notify", "ptr i64 i32 -> i32", "host"),
+    # Waiting and waking (wait.c): (definition, address that was checked, expected, timeout) -> 0 woken, 1 not equal, 2 timed out
+    _builtin("atomic_wait32", "ptr i64 i32 i64 -> i32", "c"),
+    _builtin("atomic_wait64", "ptr i64 i64 i64 -> i32", "c"),
+    _builtin("atomic_notify", "ptr i64 i32 -> i32", "c"),  # (definition, address, most) -> how many
 )
 BUILTIN_INDEX = {builtin.name: index for index, builtin in enumerate(BUILTINS)}
 

@@ -168,7 +168,7 @@ def test_payloads_and_references(tier):
     _, exports = load(tier)
     thing = object()
     assert exports["all"](thing) == (9, 1.5, thing, 4)
-    with pytest.raises(core_rt.Trap, match="null exception reference|null reference"):
+    with pytest.raises(core_rt.Trap, match=r"null .*reference"):
         exports["null"]()
 
 
