@@ -279,8 +279,8 @@ def _register_floats() -> None:
         for name in ("add", "sub", "mul", "div"):
             register(f"{t}.{name}", _arithmetic(f"f{name}", lltype))
         register(f"{t}.neg", unary(f"fneg {lltype}"))
+        register(f"{t}.abs", _abs(lltype, t, width))
         calls = {
-            "abs": "fabs",
             "ceil": "ceil",
             "floor": "floor",
             "trunc": "trunc",
