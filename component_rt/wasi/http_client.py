@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import socket
-import ssl
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -179,6 +178,8 @@ def _error_code(error: Exception) -> Case:
 
 def _connect_error(error: Exception) -> Case:
     for cause in _causes(error):
+        import ssl  # takes longer to load than all the rest of WASI
+
         if isinstance(cause, ssl.SSLCertVerificationError):
             return variant("TLS-certificate-error")
         if isinstance(cause, ssl.SSLError):

@@ -20,6 +20,7 @@ class Fail(Exception):
 
 
 def follow(flags: int) -> tuple[str, ...]:
+    """0.2's path flags for `lookupflags`."""
     return ("symlink-follow",) if flags & 1 else ()
 
 
@@ -37,6 +38,7 @@ def error_number(value: object) -> int:
 
 
 def new_timestamps(access: int, modification: int, flags: int) -> tuple[Case, Case]:
+    """0.2's `new-timestamp` values for two times and `fstflags`. Raises `Fail` (inval) for flags that contradict."""
     if flags >> 4 or flags & 3 == 3 or flags & 12 == 12:
         raise Fail("inval")
 
@@ -52,6 +54,7 @@ def new_timestamps(access: int, modification: int, flags: int) -> tuple[Case, Ca
 
 
 def list_directory(descriptor: Descriptor) -> list[tuple[int, int, bytes]]:
+    """Inode, type and name of everything in a directory, `.` and `..` first. Raises `OSError`."""
     own = os.fstat(descriptor.fd).st_ino
     directory = FILE_TYPES["directory"]
     # What lies above a granted directory is not the guest's business: its `..` is itself.
