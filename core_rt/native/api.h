@@ -108,6 +108,7 @@ int vm_heap_add_root(VMStoreContext *store, int kind, void *place);
 void vm_heap_handles(VMStoreContext *store, uint32_t *words, uint64_t count);
 void vm_heap_slots(VMStoreContext *store, uint8_t *marks, uint64_t count);
 void vm_heap_collect(VMStoreContext *store);
+void vm_heap_stress(VMStoreContext *store, int on);
 void vm_heap_step(VMStoreContext *store, int start_one, uint64_t budget);
 void vm_heap_keep(VMStoreContext *store, uint32_t reference);
 void vm_heap_statistics(VMStoreContext *store, VMHeapStatistics *out);

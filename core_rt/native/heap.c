@@ -336,11 +336,17 @@ static void paused(Heap *heap, uint64_t since) {
   if (length > heap->pause_longest) heap->pause_longest = length;
 }
 
+static void collect(Store *store);
+
 /* Some marking, as the price of `bytes` that are being allocated. */
 static void pay(Store *store, uint64_t bytes) {
   Heap *heap = &store->heap;
   heap->allocated += bytes;
   heap->allocated_ever += bytes;
+  if (UNLIKELY(heap->stress)) {
+    collect(store);
+    return;
+  }
   if (!store->face.gc_marking) {
     if (heap->allocated < heap->threshold) return;
     uint64_t since = now();
@@ -401,7 +407,11 @@ static bool found_run(Store *store, uint32_t class) {
 
 static bool take_run(Store *store, uint32_t class) {
   Heap *heap = &store->heap;
-  if (!store->face.gc_marking && found_run(store, class)) return true;
+  uint32_t *run = &store->face.gc_runs[2 * class];
+  if (!store->face.gc_marking && found_run(store, class)) {
+    if (UNLIKELY(heap->stress)) run[1] = run[0] + class_sizes[class]; /* the rest is found after the next collection */
+    return true;
+  }
   uint32_t block = take_blocks(heap, 1);
   if (!block) return false;
   clear_blocks(heap, block, 1);
@@ -410,9 +420,10 @@ static bool take_run(Store *store, uint32_t class) {
   heap->table[block].class = (uint8_t)class;
   heap->table[block].next = heap->first[class];
   heap->first[class] = block;
+  if (UNLIKELY(heap->stress)) to = from + size;
   if (store->face.gc_marking) mark_run(heap, from, to, size);
-  store->face.gc_runs[2 * class] = from;
-  store->face.gc_runs[2 * class + 1] = to;
+  run[0] = from;
+  run[1] = to;
   return true;
 }
 
@@ -519,6 +530,12 @@ void vm_heap_slots(VMStoreContext *context, uint8_t *marks, uint64_t count) {
   Heap *heap = &((Store *)context)->heap;
   heap->slots = marks;
   heap->slot_count = count;
+}
+
+void vm_heap_stress(VMStoreContext *context, int on) {
+  Heap *heap = &((Store *)context)->heap;
+  heap->stress = on;
+  if (on) memset(context->gc_runs, 0, sizeof context->gc_runs); /* what was left of the runs is found again */
 }
 
 void vm_heap_collect(VMStoreContext *context) { collect((Store *)context); }

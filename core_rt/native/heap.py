@@ -67,6 +67,10 @@ class NativeHeap:
         """A whole collection, precise for this moment."""
         lib.vm_heap_collect(self.context)
 
+    def stress(self, on: bool = True) -> None:
+        """Collect at every allocation of a guest: for tests, which so find references that are live and no roots."""
+        lib.vm_heap_stress(self.context, on)
+
     def step(self, start: bool, budget: int) -> None:
         """Some marking (`budget` bytes of objects); begins one if `start` is true or enough was allocated."""
         lib.vm_heap_step(self.context, start, budget)

@@ -124,6 +124,7 @@ typedef struct Heap {
   uint32_t scan[HEAP_CLASS_COUNT];
   uint64_t types_at, types_end;
   uint64_t limit, allocated /* since the last marking ended */, threshold, debt, live, allocated_ever;
+  bool stress; /* collect at every allocation: finds references that are no roots */
   uint64_t pauses, pause_total, pause_longest; /* nanoseconds */
   HeapRoot *roots;
   uint32_t root_count, root_capacity;

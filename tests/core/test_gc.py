@@ -305,3 +305,19 @@ def test_host_functions_returning_objects_do_not_pile_up():
     )
     exports["run"](20_000)
     assert made.store.statistics()["externrefs"] < 8000
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_collecting_at_every_allocation_changes_nothing(tier):
+    made, exports = world(tier)
+    made.store.refs.heap.native.stress()
+    tree = exports["tree"](7)
+    exports["set_keep"](tree)
+    exports["turn"](tree)
+    assert exports["on_stack"](6) == 2 * 127
+    assert exports["churn"](3, 6) == 3 * 127
+    assert exports["sum"](tree) == 255
+    thing = object()
+    assert exports["wrap"](thing)[0] is thing
+    assert list(exports["bytes"](5)) == [-1] * 5
+    assert made.store.statistics()["collections"] > 700
