@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import keyword
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wit.errors import WitError
 
@@ -246,10 +246,15 @@ def canonical_version_key(text: str | None) -> str | None:
     return None if text is None else split_version(text)[0]
 
 
-def version_sort_key(text: str | None) -> semver.Version:
+def version_sort_key(text: str | None) -> tuple[Any, ...]:
     """A key that sorts versions by semver precedence; no version comes first, a canonical version at its lowest."""
     if text is None:
-        return _semver()(0, 0, 0, prerelease="0")
+        return ()
     if is_canonical_version(text):
-        return _semver().parse(text + ".0" * (2 - text.count(".")))
-    return parse_version(text)
+        text += ".0" * (2 - text.count("."))
+    elif not is_semver(text):
+        raise WitError(f"`{text[:80]}` is not a valid semantic version")
+    release, _, pre = text.partition("+")[0].partition("-")
+    # A release comes after its pre-releases; numbers come before words, and fewer identifiers before more.
+    words = [(0, int(word)) if word.isdigit() else (1, word) for word in pre.split(".")] if pre else []
+    return (*map(int, release.split(".")), not pre, *words)

@@ -177,9 +177,9 @@ def _error_code(error: Exception) -> Case:
 
 
 def _connect_error(error: Exception) -> Case:
-    for cause in _causes(error):
-        import ssl  # takes longer to load than all the rest of WASI
+    import ssl  # takes longer to load than all the rest of WASI
 
+    for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return variant("TLS-certificate-error")
         if isinstance(cause, ssl.SSLError):
