@@ -1,4 +1,4 @@
-"""The component-model suite, every script."""
+"""The component-model suite, every script in both kinds of store."""
 
 from __future__ import annotations
 
@@ -6,14 +6,10 @@ from pathlib import Path
 
 import pytest
 
+import component_rt as rt
 import core_rt
+from tests.wast.component import run_component_script, run_component_script_in_trio
 from tests.wast.suites import MISSING, scripts, suite
-
-rt = pytest.importorskip("component_rt")
-if not hasattr(rt, "Linker"):
-    pytest.skip("component_rt has no linker yet", allow_module_level=True)
-
-from tests.wast.component import run_component_script  # noqa: E402 - needs what was just looked for
 
 SCRIPTS = scripts("component-model")
 # Uses the `cancellable` immediate, which the binary format has since lost (component-model #716): it no longer encodes.
@@ -32,7 +28,11 @@ def test_suite_is_present():
     assert len(SCRIPTS) > 60
 
 
+RUNNERS = {"sync": run_component_script, "trio": run_component_script_in_trio}
+
+
+@pytest.mark.parametrize("store", RUNNERS)
 @pytest.mark.parametrize("path", [path for path in SCRIPTS if _name(path) not in OUTDATED], ids=_name)
-def test_script(path, conformance):
+def test_script(path, store, conformance):
     engine = rt.Engine(core_rt.Config(cache=False))
-    conformance("component model", run_component_script(path, engine))
+    conformance(f"component model, {store} stores", RUNNERS[store](path, engine))
