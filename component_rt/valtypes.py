@@ -76,8 +76,26 @@ TREE_LIMIT = 1 << 40
 SPELLED_LIMIT = 500
 """Larger types are not written out in messages: as a tree they may be of any size."""
 
-_TABLE: weakref.WeakValueDictionary[tuple[Any, ...], Any] = weakref.WeakValueDictionary()
-_LOCK = threading.Lock()
+
+class _Entry(weakref.ref["_Type"]):
+    """A type as the table holds it; takes itself out when the type goes.
+
+    (`WeakValueDictionary` does the same at several times the price, which is felt when a component has thousands of types.)
+    """
+
+    __slots__ = ("key",)
+    key: tuple[Any, ...]
+
+
+_TABLE: dict[tuple[Any, ...], _Entry] = {}
+_LOCK = threading.RLock()  # an entry may be taken out in the middle of anything, by the thread that holds the lock too
+
+
+def _take_out(entry: _Entry, table: dict[tuple[Any, ...], _Entry] = _TABLE, lock: threading.RLock = _LOCK) -> None:
+    # The defaults are there still when the interpreter shuts down and the module's globals are gone.
+    with lock:
+        if table.get(entry.key) is entry:
+            del table[entry.key]
 
 
 @record
@@ -115,15 +133,23 @@ def _intern(cls: type[T], name: TypeName | None, children: tuple[_Type, ...], ke
     id is not reused as long as its entry lives.
     """
     whole = (cls, id(name), *key)
-    found: T | None = _TABLE.get(whole)
+    entry = _TABLE.get(whole)
+    found: Any = None if entry is None else entry()
     if found is not None:
-        return found
+        return found  # type: ignore[no-any-return]
     made = object.__new__(cls)
     for slot, value in zip(cls.__slots__, fields, strict=True):
         _put(made, slot, value)
     made._settle(name, children)
+    mine = _Entry(made, _take_out)
+    mine.key = whole
     with _LOCK:
-        return _TABLE.setdefault(whole, made)  # type: ignore[no-any-return]
+        entry = _TABLE.get(whole)
+        found = None if entry is None else entry()
+        if found is not None:
+            return found  # type: ignore[no-any-return]
+        _TABLE[whole] = mine
+    return made
 
 
 class _Type:

@@ -26,6 +26,7 @@ __all__ = ["Module"]
 _IMAGE_FROM = 64 << 10
 """Bytes of data from which a copy-on-write image is cheaper than copying."""
 _IMAGE_MOST = 256 << 20
+_I32_CONST = 0x41
 
 
 @final
@@ -138,7 +139,12 @@ class Module:
         pieces = []
         end = total = 0
         for _, _, offset, start, stop in active:
-            at = constant_offset(offset)
+            # Nearly all offsets are one `i32.const`, and there may be thousands.
+            at: int | None
+            if offset and len(offset) == 1 and offset[0][0] == _I32_CONST:
+                at = offset[0][1] & 0xFFFFFFFF
+            else:
+                at = constant_offset(offset)
             length = stop - start
             if at is None or at + length > size:
                 return {}

@@ -15,15 +15,15 @@ and the reads.
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Iterator
 from types import CoroutineType, FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from component_rt import types as t
 from component_rt.abi import layout as lay
-from component_rt.abi.adapter import AdapterCode
 from component_rt.abi.flat import MAX_FLAT_PARAMS, Flattened, flatten_functype
 from component_rt.abi.lift import POINTERS, ArgumentSlot, lift_flat, lift_memory, loader
 from component_rt.abi.lift import flat_case as lift_case
@@ -40,9 +40,13 @@ from component_rt.handles import CallScope
 from core_rt.errors import TrapCode
 from core_rt.native import call as vm_call
 
+if TYPE_CHECKING:
+    from component_rt.abi.adapter import AdapterCode
+
 __all__ = ["CodeCache", "Signature", "named"]
 
 _ABI = int(TrapCode.CANONICAL_ABI)
+_LOCK = threading.Lock()
 
 
 @attrs.frozen
@@ -403,11 +407,22 @@ class Writer:
 class CodeCache:
     """Factories by what they are and by signature; one for each component, filled when functions are first called."""
 
-    __slots__ = ("_made", "adapters")
+    __slots__ = ("_adapters", "_made")
 
     def __init__(self) -> None:
-        self.adapters = AdapterCode()
+        self._adapters: AdapterCode | None = None
         self._made: dict[tuple[str, Signature], Callable[..., Any]] = {}
+
+    @property
+    def adapters(self) -> AdapterCode:
+        """Machine code of adapters. Only components that call each other load what makes it."""
+        found = self._adapters
+        if found is None:
+            from component_rt.abi.adapter import AdapterCode
+
+            with _LOCK:
+                found = self._adapters = self._adapters or AdapterCode()
+        return found
 
     def get(self, what: str, signature: Signature) -> Callable[..., Any]:
         """The factory `what`: "call", "handler", "callee" or "caller"."""

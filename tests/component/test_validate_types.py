@@ -115,12 +115,14 @@ def test_types_are_let_go():
     from component_rt import valtypes
 
     def mentions() -> int:
-        return sum(1 for kept in list(valtypes._TABLE.values()) if resource in kept.resources)
+        kept = [entry() for entry in list(valtypes._TABLE.values())]
+        return sum(1 for t in kept if t is not None and resource in t.resources)
 
     assert mentions() == 3
     del t
     gc.collect()
     assert mentions() == 0
+    assert all(entry() is not None for entry in list(valtypes._TABLE.values())), "entries go with their types"
 
 
 def test_interning_is_thread_safe():
