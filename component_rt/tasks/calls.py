@@ -314,6 +314,7 @@ class HostCall:
             self.done = True
             self.error = error
             self.tree.calls.pop(self, None)
+            self.tree.ended += 1
             self.on_done()
 
     def outcome(self) -> Any:

@@ -32,7 +32,7 @@ from component_rt.tasks.calls import Callee, HostCall, run_destructor
 from component_rt.tasks.scheduler import ASIDE, Tree
 from component_rt.tasks.thread import Steps, Thread
 from component_rt.values import Err
-from core_rt.errors import StoreError, Trap, TrapCode
+from core_rt.errors import InstancePoisoned, StoreError, Trap, TrapCode
 from core_rt.vm import structs
 
 if TYPE_CHECKING:
@@ -168,6 +168,20 @@ class AsyncStore(Store):
             assert self._pump_task is not None
             trio.lowlevel.reschedule(self._pump_task)
 
+    async def _keep(
+        self, scope: trio.CancelScope, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Hold the store's nursery open until `scope` is cancelled.
+
+        It is shielded: cancellation around the store reaches the calls in it, and these need the pump to end guests properly.
+        """
+        with scope:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                nursery.start_soon(self._pump, name="component_rt pump")
+                task_status.started()
+                await trio.sleep_forever()
+
     async def _pump(self) -> None:
         self._pump_task = trio.lowlevel.current_task()
         scheduler = self.scheduler
@@ -294,7 +308,7 @@ class AsyncStore(Store):
 
         call.on_done = lambda: trio.lowlevel.reschedule(task)
         await trio.lowlevel.wait_task_rescheduled(abort)
-        if cancel is not None and (call.cancelled or call.stopped):
+        if cancel is not None and (call.cancelled or call.stopped or isinstance(call.error, InstancePoisoned)):
             cancel()
 
     def _cancel(self, call: HostCall) -> trio.lowlevel.Abort:
@@ -336,8 +350,12 @@ class AsyncStore(Store):
             over.set()
             tell()
 
+        ended = -1
         if not call.done:
             call.on_done = on_done
+        while not call.done and ended != call.tree.ended:
+            # Many calls may have been cancelled at once: as long as the guest ends some of them it is at it.
+            ended = call.tree.ended
             with trio.move_on_after(grace):
                 await over.wait()
         if call.done:
@@ -476,7 +494,7 @@ class open_store:
     the call is cancelled. Leaving cancels every call, host function and stream of the store and frees it.
     """
 
-    __slots__ = ("_manager", "_store")
+    __slots__ = ("_manager", "_scope", "_store")
 
     def __init__(
         self,
@@ -489,20 +507,24 @@ class open_store:
     ) -> None:
         self._store = AsyncStore(engine, data, limits, handles, cancel_grace)
         self._manager = trio.open_nursery()
+        self._scope = trio.CancelScope(shield=True)
 
     async def __aenter__(self) -> AsyncStore:
         store = self._store
         store.core.check()
-        store._nursery = await self._manager.__aenter__()
-        store._nursery.start_soon(store._pump, name="component_rt pump")
+        outer = await self._manager.__aenter__()
+        try:
+            await outer.start(store._keep, self._scope, name="component_rt store")
+        except BaseException as error:
+            await self.__aexit__(type(error), error, None)
+            raise
         return store
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
         store = self._store
-        assert store._nursery is not None
-        store._nursery.cancel_scope.cancel()
+        self._scope.cancel()
         try:
             await self._manager.__aexit__(None, None, None)
         except BaseException as problem:

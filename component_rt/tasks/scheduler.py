@@ -87,6 +87,7 @@ class Tree:
         "calls",
         "deferred",
         "doom",
+        "ended",
         "pendings",
         "preempted",
         "root",
@@ -99,6 +100,8 @@ class Tree:
         self.threads: dict[Thread, None] = {}
         self.calls: dict[Any, None] = {}
         """Calls of the host that are not over: anything with `fail(error)`."""
+        self.ended = 0
+        """How many calls of the host have ended."""
         self.aside: Thread | None = None
         """The innermost thread of a chain that was put aside."""
         self.aside_entered: tuple[Any, ...] = ()

@@ -11,7 +11,7 @@ import component_rt as rt
 __all__ = ["BLOCKER", "ECHO", "PIPE", "SPIN", "SYNC", "component", "engine"]
 
 _CALLBACK = """
-  (core module $libc (memory (export "mem") 1)
+  (core module $libc (memory (export "mem") 64)
     (global $next (mut i32) (i32.const 4096))
     (func (export "realloc") (param i32 i32 i32 i32) (result i32) (local $at i32)
       (local.set $at (i32.and (i32.add (global.get $next) (i32.const 15)) (i32.const -16)))
@@ -52,7 +52,7 @@ BLOCKER = f"""
     ;; a record for each call: set, subtask, result
     (func (export "run") (param $n i32) (result i32) (local $at i32) (local $ret i32)
       (local.set $at (call $realloc (i32.const 0) (i32.const 0) (i32.const 4) (i32.const 16)))
-      (if (i32.gt_u (local.get $at) (i32.const 60000)) (then (local.set $at (i32.const 64))))
+      (if (i32.gt_u (local.get $at) (i32.const 4000000)) (then unreachable))
       (local.set $ret (call $wait (local.get $n) (i32.add (local.get $at) (i32.const 8))))
       (if (i32.eq (i32.and (local.get $ret) (i32.const 15)) (i32.const 2))
         (then (call $task.return (i32.load offset=8 (local.get $at))) (return (i32.const 0))))

@@ -378,6 +378,19 @@ def test_exceptions_leave_the_store_as_they_are():
         assert caught.value is error
 
 
+def test_cancelling_around_a_store_ends_guests_that_compute():
+    async def main():
+        with trio.move_on_after(0.1) as scope:
+            async with rt.open_store(engine()) as store:
+                instance = await linker(forever).instantiate_async(store, component(SPIN))
+                async with trio.open_nursery() as nursery:
+                    for _ in range(2):
+                        nursery.start_soon(instance.exports["forever"])
+        assert scope.cancelled_caught and store.closed
+
+    run(main)
+
+
 def test_a_closed_store_says_so():
     async def main():
         async with rt.open_store(engine()) as store:
