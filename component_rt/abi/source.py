@@ -16,6 +16,10 @@ def compile_source(text: str) -> CodeType:
     return compile(text, "<canonical abi>", "exec")
 
 
+# Names of typed pointers to the store's buffer (`abi.context`), which a stem and a number may add up to.
+_TAKEN = frozenset({"u32", "i32", "u64", "i64", "f32", "f64"})
+
+
 class Source:
     """Lines of one generated factory function.
 
@@ -37,7 +41,8 @@ class Source:
     def fresh(self, stem: str) -> str:
         """A name that is not in use."""
         self._count += 1
-        return f"{stem}{self._count}"
+        name = f"{stem}{self._count}"
+        return self.fresh(stem) if name in _TAKEN else name
 
     def constant(self, value: object, stem: str) -> str:
         """A name for `value`; the same object gets the same name. `value` is kept alive."""

@@ -60,3 +60,12 @@ def test_layouts_of_random_types():
     assert Type("option", "", (("none", None), ("some", byte))).layout == (2, 1)
     assert Type("flags", "$f", tuple((str(i), None) for i in range(17))).layout == (4, 4)
     assert Type("result", "", (("ok", word), ("err", Type("f64", "f64")))).flat == ["i32", "i64"]
+
+
+def test_generated_names_do_not_meet_those_of_pointers():
+    """The 32nd fresh name with the stem `f` was once `f32`, the name of the pointer that floats are stored through."""
+    import component_rt as rt
+    from tests.robustness.values import compare, make_case
+
+    engine, their_engine = rt.Engine(rt.Config(cache=False)), wasmtime.Engine()
+    assert compare(make_case("50/202"), engine, their_engine)
