@@ -35,8 +35,11 @@ if TYPE_CHECKING:
 
 _HANDLER: Final = s.VMHandler.offsets
 
+# All that code for any processor may use, AVX-512's upper half of the vector registers and its masks included: the landing finds them as the
+# thrower left them. Names that a processor does not have are ignored.
 _X86_CLOBBERS: Final = (
-    *"rbx rcx rdx rsi rdi r8 r9 r10 r11 r12 r13 r14 r15".split(), *[f"xmm{i}" for i in range(16)], "flags", "memory",
+    *"rbx rcx rdx rsi rdi r8 r9 r10 r11 r12 r13 r14 r15".split(), *[f"xmm{i}" for i in range(32)], *[f"k{i}" for i in range(1, 8)],
+    "flags", "memory",
 )  # fmt: skip
 _ARM_CLOBBERS: Final = (*[f"x{i}" for i in range(1, 29)], "lr", *[f"v{i}" for i in range(32)], "memory")
 

@@ -43,5 +43,5 @@ void vm_throw_again(VMStoreContext *store) {
   store->exception = 0;
   VMHandler *handler = prepare(store, exception);
   if (!handler) TRAP_HERE(store->running, TRAP_ENGINE_FAULT, NO_OFFSET);
-  vm_land(handler->landing, handler->sp, handler->fp);
+  vm_land(handler, handler->landing, handler->sp, handler->fp);
 }

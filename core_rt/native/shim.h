@@ -146,8 +146,8 @@ typedef struct Store {
 HIDDEN void vm_switch(void **save_sp, void *load_sp);
 HIDDEN __attribute__((noreturn)) void vm_jump(void *load_sp);
 HIDDEN void vm_fiber_start(void);
-/* Continues a frame of this fiber at `landing`, which expects nothing in the other registers. */
-HIDDEN __attribute__((noreturn)) void vm_land(void *landing, void *sp, void *fp);
+/* Continues a frame of this fiber at `landing`, which expects the handler in rax or x0 and nothing in the other registers. */
+HIDDEN __attribute__((noreturn)) void vm_land(VMHandler *handler, void *landing, void *sp, void *fp);
 HIDDEN __attribute__((noreturn)) void vm_fiber_main(VMFiber *fiber);
 HIDDEN void vm_stub_common(void);
 HIDDEN void vm_stub_leave(VMContextHeader *vmctx, uint64_t index);

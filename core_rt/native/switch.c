@@ -31,10 +31,11 @@ __asm__(
     END("vm_jump")
     END("vm_switch")
 
-    FUNCTION("vm_land") /* rdi: where, rsi: stack pointer, rdx: frame pointer */
-    "  movq %rsi, %rsp\n"
-    "  movq %rdx, %rbp\n"
-    "  jmp *%rdi\n"
+    FUNCTION("vm_land") /* rdi: the handler, rsi: where, rdx: stack pointer, rcx: frame pointer */
+    "  movq %rdi, %rax\n"
+    "  movq %rdx, %rsp\n"
+    "  movq %rcx, %rbp\n"
+    "  jmp *%rsi\n"
     END("vm_land")
 
     FUNCTION("vm_fiber_start") /* rbx: the fiber */
@@ -109,10 +110,10 @@ __asm__(
     END("vm_jump")
     END("vm_switch")
 
-    FUNCTION("vm_land") /* x0: where, x1: stack pointer, x2: frame pointer */
-    "  mov sp, x1\n"
-    "  mov x29, x2\n"
-    "  br x0\n"
+    FUNCTION("vm_land") /* x0: the handler, x1: where, x2: stack pointer, x3: frame pointer */
+    "  mov sp, x2\n"
+    "  mov x29, x3\n"
+    "  br x1\n"
     END("vm_land")
 
     FUNCTION("vm_fiber_start") /* x19: the fiber */

@@ -359,3 +359,30 @@ def test_a_million_throws_need_no_memory():
     statistics = exports_of.store.statistics()
     assert statistics["heap_allocated_bytes"] > 20 << 20
     assert statistics["heap_bytes"] < 16 << 20
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_vector_registers_hold_nothing_across_a_catch(tier):
+    """Values that wait while the body of a `try_table` runs, with calls in it that use every register the C library likes."""
+    made = World(core_rt.Config(cache=False, tiers=tier))
+    made.store.refs.heap.native.stress()  # each allocation collects, which sets memory with the widest vectors there are
+    count = 24
+    params = " ".join(["f64"] * count)
+    waiting = "\n".join(f"(f64.mul (local.get {i}) (f64.const 3))" for i in range(count))
+    adding = "f64.add " * (count - 1)
+    exports = made.load(
+        f"""(module (tag $t (param i32)) (type $a (array (mut i64)))
+        (func $f (param $n i32)
+          (drop (array.new_default $a (i32.const 600)))
+          (if (local.get $n) (then (throw $t (local.get $n)))))
+        (func (export "run") (param {params}) (param $n i32) (result f64)
+          {waiting}
+          (block $c (result i32)
+            (try_table (catch $t $c) (call $f (local.get $n)) (drop (array.new_default $a (i32.const 600))))
+            (i32.const 0))
+          (drop)
+          {adding}))"""
+    )
+    values = [float(i + 1) for i in range(count)]
+    for thrown in (0, 1):
+        assert exports["run"](*values, thrown) == 3 * sum(values)
