@@ -60,6 +60,22 @@ class Func:
     def __init__(self) -> None:
         raise TypeError("functions come from instances, or from Func.from_python")
 
+    def __getattr__(self, name: str) -> Any:
+        """`site` is made when the host first calls: most functions are only handed to guests."""
+        if name != "site":
+            raise AttributeError(f"a Func has no attribute {name!r}")
+        store = self.store
+        store.check()  # the funcref is gone when the store is
+        ref = ffi.cast("VMFuncRef *", self.address)
+        if not ref.array_call:
+            ref.array_call = store.engine.trampoline("array", self.deftype)
+            ref.signature = store.engine.signature(self.deftype)
+        self.site = site = ffi.new("VMCallSite *")
+        site.store = store.context
+        site.array_call = ref.array_call
+        site.funcref = ref
+        return site
+
     def __call__(self, *args: Any) -> Any:
         raise NotImplementedError  # every signature has a subclass
 
@@ -149,13 +165,6 @@ def func_at(store: Store, address: int, deftype: DefType, name: str | None, keep
     self.address = address
     self.name = name
     self.keep = keep
-    if not ref.array_call:
-        ref.array_call = store.engine.trampoline("array", deftype)
-        ref.signature = store.engine.signature(deftype)
-    self.site = site = ffi.new("VMCallSite *")
-    site.store = store.context
-    site.array_call = ref.array_call
-    site.funcref = ref
     store.funcs.append(self)
     ref.handle = len(store.funcs)
     return self

@@ -144,16 +144,17 @@ class Instance:
         store.instances.append(self)
         store.modules[module] = None
         handle = len(store.instances) - 1
+        store_context = store.context
         instance_header = ffi.cast("InstanceHeader *", start)
         instance_header.magic = structs.CORE_MAGIC
         instance_header.size = size
         instance_header.handle = handle
-        instance_header.store = store.context
+        instance_header.store = store_context
         header = self.header
         header.magic = structs.CORE_MAGIC
-        header.store = store.context
-        header.builtins = store.context.builtins
-        header.code_table = native.pointer(module.compiled.code_table)
+        header.store = store_context
+        header.builtins = store_context.builtins
+        header.code_table = module.code_table
         header.type_ids = module.type_ids
         header.gc_types = store.refs.heap.type_table(module)
         header.handle = handle

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
+from core_rt import native
 from core_rt.binary.decode import decode_module
 from core_rt.compile.ahead import Progress, compile_ahead, load_cached
 from core_rt.errors import WasmError
@@ -14,6 +16,7 @@ from core_rt.native import Image, ffi
 from core_rt.types import ExternType
 from core_rt.validate.module import validate_module_bodies
 from core_rt.vm.constexpr import constant_offset
+from core_rt.vm.heap import uses_heap
 from core_rt.vm.layout import ModuleLayout
 
 if TYPE_CHECKING:
@@ -108,6 +111,16 @@ class Module:
                     self._compiled = compiled
                 compiled = self._compiled
         return compiled
+
+    @functools.cached_property
+    def code_table(self) -> Any:
+        """Address of the code table, as a pointer."""
+        return native.pointer(self.compiled.code_table)
+
+    @functools.cached_property
+    def uses_heap(self) -> bool:
+        """Whether the module's code reads or makes objects on the heap."""
+        return uses_heap(self.decoded)
 
     @property
     def type_ids(self) -> Any:

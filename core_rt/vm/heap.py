@@ -155,7 +155,7 @@ class Heap:
         table = self._tables.get(module)
         if table is None:
             decoded = module.decoded
-            if not uses_heap(decoded):
+            if not module.uses_heap:
                 return ffi.NULL
             words = [self.type_offset(t) if t.kind != "func" else 0 for t in decoded.types]
             words += [self.exception_offset(tag.type) for tag in decoded.tags]
