@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator
 import trio
 
 import component_rt as rt
-from tests.async_.guests import BLOCKER, PIPE, SPIN, SYNC, component, engine
+from tests.async_.guests import BLOCKER, PIPE, SPIN, STACKFUL, SYNC, component, engine
 
 TASKS = 10_000
 STREAMED = 64 << 20
@@ -62,10 +62,15 @@ async def _calls() -> Figures:
 
 @row(f"{TASKS} guest tasks blocked in a host call (callback: no stack)")
 async def _callbacks() -> Figures:
-    return await _blocked(BLOCKER, one_instance=True)
+    return await _blocked(BLOCKER)
 
 
-async def _blocked(text: str, one_instance: bool) -> Figures:
+@row(f"{TASKS} guest tasks blocked in a host call (each keeps its stack)")
+async def _stacks() -> Figures:
+    return await _blocked(STACKFUL)
+
+
+async def _blocked(text: str) -> Figures:
     release = trio.Event()
 
     async def wait(n: int) -> int:
@@ -90,7 +95,7 @@ async def _blocked(text: str, one_instance: bool) -> Figures:
             release.set()
         woken = time.perf_counter() - start
     return {
-        "start_us_each_traced": started / TASKS * 1e6,
+        "start_us_each_while_tracing": started / TASKS * 1e6,
         "wake_us_each": woken / TASKS * 1e6,
         "python_kib_each": traced / TASKS / 1024,
         "resident_kib_each": more / TASKS / 1024,

@@ -8,7 +8,7 @@ import wasmtime
 
 import component_rt as rt
 
-__all__ = ["BLOCKER", "ECHO", "PIPE", "SPIN", "SYNC", "component", "engine"]
+__all__ = ["BLOCKER", "ECHO", "PIPE", "SPIN", "STACKFUL", "SYNC", "component", "engine"]
 
 _CALLBACK = """
   (core module $libc (memory (export "mem") 64)
@@ -83,6 +83,22 @@ BLOCKER = f"""
 )
 """
 """`run(n)` calls `wait(n)` asynchronously and returns what that returns; cancelled, it cancels the subtask."""
+
+STACKFUL = """
+(component
+  (import "wait" (func $wait async (param "n" u32) (result u32)))
+  (core func $wait' (canon lower (func $wait)))
+  (core func $task.return (canon task.return (result u32)))
+  (core module $m
+    (import "" "wait" (func $wait (param i32) (result i32)))
+    (import "" "task.return" (func $task.return (param i32)))
+    (func (export "run") (param i32) (call $task.return (call $wait (local.get 0)))))
+  (core instance $i (instantiate $m (with "" (instance
+    (export "wait" (func $wait')) (export "task.return" (func $task.return))))))
+  (func (export "run") async (param "n" u32) (result u32) (canon lift (core func $i "run") async))
+)
+"""
+"""`run(n)` is `wait(n)`; the guest's stack is kept while it waits."""
 
 SYNC = """
 (component
