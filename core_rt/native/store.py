@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
-
 from core_rt.errors import StoreError
 from core_rt.native.lib import CData, address, exhausted, ffi, lib
 
@@ -13,39 +11,32 @@ __all__ = ["StoreContext", "new_block"]
 class StoreContext:
     """Owns a `VMStoreContext` (`context` is the pointer, `address` the number), its values buffer and its fibers."""
 
-    __slots__ = ("__weakref__", "_finalizer", "address", "context")
+    __slots__ = ("__weakref__", "address", "closed", "context")
 
     def __init__(self) -> None:
         context = lib.vm_store_new()
         if context == ffi.NULL:
             exhausted("no memory for a store")
-        self.context: CData = context
+        # The pointer owns the context: it is freed with the last reference to it. A store that a daemon thread is inside at the end
+        # of the process is refused that (STATUS_BUSY) and stays.
+        self.context: CData = ffi.gc(context, lib.vm_store_free)
         self.address: int = address(context)
-        self._finalizer = weakref.finalize(self, _free, context)
-        # What is left at the end of the process goes with it: daemon threads may still be inside guests.
-        self._finalizer.atexit = False
+        self.closed = False
+        """Whether `close` was called; `context` must not be used any more then."""
 
     def interrupt(self) -> None:
         """Make a running guest leave with `STATUS_INTERRUPT` at its next check. From any thread."""
-        if self._finalizer.alive:
+        if not self.closed:
             lib.vm_interrupt(self.context)
-
-    @property
-    def closed(self) -> bool:
-        """Whether `close` was called; `context` must not be used any more then."""
-        return not self._finalizer.alive
 
     def close(self) -> None:
         """Free the context and all fibers, parked ones too. `StoreError` while a guest is run. May be repeated."""
-        if not self._finalizer.alive:
+        if self.closed:
             return
-        if lib.vm_store_free(self.context):
+        if self.context.owner:
             raise StoreError("the store is in use")
-        self._finalizer.detach()
-
-
-def _free(context: CData) -> None:
-    lib.vm_store_free(context)
+        self.closed = True
+        ffi.release(self.context)
 
 
 _allocate = ffi.new_allocator(lib.vm_alloc, lib.vm_free, should_clear_after_alloc=False)
