@@ -418,5 +418,5 @@ def _call_of(thread: Thread) -> Any:
 
 def _wait_for_turn(thread: Thread) -> None:
     """A woken thread cannot run yet. If the exclusive thread is in its way, it is woken when that is free."""
-    if thread.gated and thread.ready_func is not None and thread.ready_func():
+    if thread.gated and thread.has_news():
         Turns.of(thread.task.inst).exclusive.append(thread)

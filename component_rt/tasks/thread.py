@@ -117,8 +117,12 @@ class Thread:
             return False
         if self.gated and self.task.inst.exclusive_thread is not None:
             return False
+        return self.has_news()
+
+    def has_news(self) -> bool:
+        """Whether what a waiting thread waits for is there, or a cancellation that can be delivered to it."""
         assert self.ready_func is not None
-        return self.ready_func()
+        return self.ready_func() or (self.task is not None and self.task.cancel_is_pending(self.cancellable))
 
     def wake(self) -> None:
         """What the thread waits for may be there."""
@@ -133,7 +137,7 @@ class Thread:
         self.gated = gated
         if self.ready():
             self.wake()
-        elif gated and ready_func():
+        elif gated and self.has_news():
             Turns.of(self.task.inst).exclusive.append(self)
 
     def resume_later(self) -> None:
@@ -141,7 +145,11 @@ class Thread:
 
     def resumed(self, cancelled: bool = False) -> Thread:
         """Mark as running; what the resuming thread then yields."""
+        ready_func = self.ready_func
         self.state = advance(THREAD, self.state, "resume")
+        if ready_func is not None and not cancelled and not ready_func():
+            # It was not for an event that the thread was woken.
+            cancelled = self.task.deliver_pending_cancel(self.cancellable)
         self.ready_func = None
         self.gated = False
         if self.value is not None:
@@ -154,8 +162,7 @@ class Thread:
 
     # ------------------------------------------------------------------------------------------------ blocking
 
-    def _block(self, cancellable: bool, op: Any = BLOCK) -> Generator[Any, Any, bool]:
-        self.cancellable = cancellable
+    def _block(self, op: Any = BLOCK) -> Generator[Any, Any, bool]:
         self.value = False
         cancelled: bool = yield op
         self.cancellable = False
@@ -170,8 +177,9 @@ class Thread:
         """
         if self.task.deliver_pending_cancel(cancellable):
             return True
+        self.cancellable = cancellable
         self.start_waiting(ready_func, gated)
-        return (yield from self._block(cancellable))
+        return (yield from self._block())
 
     def yield_(self, cancellable: bool) -> Generator[Any, Any, bool]:
         return self.wait_until(_always, cancellable)
@@ -180,21 +188,24 @@ class Thread:
         if self.task.deliver_pending_cancel(cancellable):
             return True
         self.state = advance(THREAD, self.state, "suspend")
-        return (yield from self._block(cancellable))
+        self.cancellable = cancellable
+        return (yield from self._block())
 
     def suspend_then_resume(self, cancellable: bool, other: Thread) -> Generator[Any, Any, bool]:
         if self.task.deliver_pending_cancel(cancellable):
             return True
         other.resumed()
         self.state = advance(THREAD, self.state, "suspend")
-        return (yield from self._block(cancellable, Switch(other)))
+        self.cancellable = cancellable
+        return (yield from self._block(Switch(other)))
 
     def yield_then_resume(self, cancellable: bool, other: Thread) -> Generator[Any, Any, bool]:
         if self.task.deliver_pending_cancel(cancellable):
             return True
         other.resumed()
+        self.cancellable = cancellable
         self.start_waiting(_always)
-        return (yield from self._block(cancellable, Switch(other)))
+        return (yield from self._block(Switch(other)))
 
     def suspend_then_promote(self, cancellable: bool, other: Thread) -> Generator[Any, Any, bool]:
         if not self.task.cancel_is_pending(cancellable) and other.ready():
@@ -394,6 +405,10 @@ class Task:
         entering = inst.entering_set(caller)
         if thread is None or not all(member.flags[0] for member in entering):
             self._advance("request cancel")
+            # The specification tells the guest when it next waits. One that waits already is told when it can be entered.
+            for waiting in self.threads:
+                if waiting.cancellable:
+                    waiting.wake()
             return
         self._advance("deliver cancel")
         for member in entering:

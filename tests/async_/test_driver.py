@@ -187,6 +187,17 @@ def test_a_cancelled_call_tells_the_guest_and_the_host_function():
     run(main)
 
 
+@in_store(BLOCKER, forever)
+async def test_many_calls_can_be_cancelled_at_once(store, instance):
+    with trio.move_on_after(0.05) as scope:
+        async with trio.open_nursery() as nursery:
+            for n in range(200):
+                nursery.start_soon(instance.exports["run"], n)
+    assert scope.cancelled_caught and instance.trapped is None
+    await trio.testing.wait_all_tasks_blocked()
+    assert store.statistics()["handles"] == store.awaited == store.statistics()["threads"] == 0
+
+
 @in_store(SYNC, forever)
 async def test_cancelling_a_synchronous_call_poisons_its_instance_alone(store, instance):
     other = await linker(double).instantiate_async(store, component(SYNC))
