@@ -386,3 +386,42 @@ def test_vector_registers_hold_nothing_across_a_catch(tier):
     values = [float(i + 1) for i in range(count)]
     for thrown in (0, 1):
         assert exports["run"](*values, thrown) == 3 * sum(values)
+
+
+@pytest.mark.parametrize("tier", TIERS)
+def test_operands_that_only_the_landing_uses(tier):
+    """What waits below is used after a catch only; the body computes another value for the same loop parameter and leaves with it."""
+    exports = World(core_rt.Config(cache=False, tiers=tier)).load(
+        """(module (tag $t (param i32))
+        (func $f (param $n i32) (result i32)
+          (if (i32.eq (i32.rem_u (local.get $n) (i32.const 5)) (i32.const 3)) (then (throw $t (local.get $n))))
+          (local.get $n))
+        (func (export "run") (param $x i32) (param $y i64) (result i64) (local $k i32)
+          (local.get $y) (local.get $x)
+          (loop $l (param i64 i32) (result i64)
+            (local.set $k (i32.add (local.get $k) (i32.const 1)))
+            (if (param i64 i32) (result i64 i32) (i32.gt_u (local.get $k) (i32.const 40))
+              (then (i64.extend_i32_u) (i64.mul (i64.const 1000000)) (i64.add) (return)))
+            (i32.const 3) (i32.mul) (i32.const 1) (i32.add)
+            (block $c (result i32)
+              (try_table (catch $t $c)
+                (i64.extend_i32_u (i32.mul (local.get $k) (i32.const 17)))
+                (i32.add (local.get $k) (call $f (local.get $k)))
+                (drop (call $f (i32.add (local.get $k) (i32.const 2))))
+                (br $l))
+              (unreachable))
+            (drop)
+            (br $l))))"""
+    )
+
+    def run(x: int, y: int) -> int:
+        k = 0
+        while True:
+            k += 1
+            if k > 40:
+                return y + x * 1000000
+            x = (x * 3 + 1) & 0xFFFFFFFF
+            if k % 5 != 3 and (k + 2) % 5 != 3:
+                y, x = k * 17, 2 * k
+
+    assert exports["run"](5, 9) == run(5, 9)
