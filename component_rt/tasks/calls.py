@@ -452,6 +452,8 @@ class _Within:
     def __init__(self, call: Any) -> None:
         self.call: Any = call.call
 
+    started = True
+
     def takes_back(self, error: BaseException, task: Task, thread: Thread) -> bool:
         return False
 

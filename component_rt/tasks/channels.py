@@ -5,6 +5,7 @@ Each is a thin face over a `Reader` or `Writer` of `ends`. Waiting and what canc
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterable, Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any, final
 
@@ -104,7 +105,11 @@ class _Receiver:
             self._busy = False
         if reader.closed:
             raise trio.ClosedResourceError("this end of the stream was closed")
-        return reader.given.pop(0) if reader.given else None
+        if reader.given:
+            return reader.given.pop(0)
+        if reader.shared.failure is not None:
+            raise trio.BrokenResourceError("the guest that wrote this was ended") from reader.shared.failure
+        return None
 
     async def aclose(self) -> None:
         """Read no more; the guest learns that at its next write."""
@@ -112,9 +117,12 @@ class _Receiver:
         await trio.lowlevel.checkpoint()
 
     def __del__(self) -> None:
+        # The collector may run anywhere, in the middle of a guest's call or in a worker thread.
         reader = self._reader
-        if not reader.closed and not reader.store.closed:
-            reader.close()
+        token = getattr(reader.store, "token", None)
+        if token is not None and not reader.closed and not reader.store.closed:
+            with contextlib.suppress(trio.RunFinishedError):
+                token.run_sync_soon(reader.close)
 
 
 @final
@@ -294,19 +302,10 @@ async def _offer(writer: Writer, chunk: Any) -> bool:
         else:
             tree = writer.tree()
             assert tree is not None
-            offered = trio.Event()
-            writer.store.scheduler.post(tree, once(lambda: _offer_later(writer, chunk, offered)))
-            await offered.wait()
+            writer.hold(chunk)
+            writer.store.scheduler.post(tree, once(writer.release))
         await _wait(writer, lambda: writer.idle or writer.closed, _nothing)
     return not writer.closed or (writer.idle and writer.of.kind == "future")
-
-
-def _offer_later(writer: Writer, chunk: Any, offered: trio.Event) -> None:
-    try:
-        if not writer.closed:
-            writer.offer(chunk)
-    finally:
-        offered.set()
 
 
 # ---------------------------------------------------------------------------------------------------- pairs

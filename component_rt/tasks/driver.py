@@ -119,6 +119,8 @@ class AsyncStore(Store):
         self.cancel_grace = cancel_grace
         self.awaited = 0
         self._nursery: trio.Nursery | None = None
+        self.token: trio.lowlevel.TrioToken | None = None
+        """For what happens outside the loop: the garbage collector may run anywhere."""
         self._pump_task: trio.lowlevel.Task | None = None
         self._asleep = False
         self._asides: list[Tree] = []
@@ -178,6 +180,7 @@ class AsyncStore(Store):
         with scope:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
+                self.token = trio.lowlevel.current_trio_token()
                 nursery.start_soon(self._pump, name="component_rt pump")
                 task_status.started()
                 await trio.sleep_forever()
@@ -275,6 +278,7 @@ class AsyncStore(Store):
         bind = bind_arguments(lifted, name)
         scheduler = self.scheduler
         of, checkpoint = Callee.of, trio.lowlevel.cancel_shielded_checkpoint
+        flags = lifted.instance.root.flags
 
         async def function(*args: Any, **kwargs: Any) -> Any:
             if kwargs or len(args) != bind.count:
@@ -283,8 +287,8 @@ class AsyncStore(Store):
             self.core.check()
             call = HostCall(self, of(self, lifted, False), label, args)
             call.context = contextvars.copy_context()
-            if self.working or call.tree.aside is not None:
-                scheduler.post(call.tree, call.steps())
+            if self.working or call.tree.aside is not None or not flags[0]:
+                scheduler.post(call.tree, call.steps(), call)
             else:
                 scheduler.run(call.tree, call.steps())
             if call.done:

@@ -15,7 +15,7 @@ from component_rt.handles import trap
 from component_rt.tasks.scheduler import Tree
 from component_rt.tasks.streams import Buffer, CopyResult, SharedBase, SharedFuture, SharedStream
 from component_rt.types import ListType
-from core_rt.errors import StoreError
+from core_rt.errors import InstancePoisoned, StoreError
 
 if TYPE_CHECKING:
     from component_rt.store import Store
@@ -183,6 +183,16 @@ class Writer(End):
         if len(values):
             self._source = Source(values)
             self._work()
+
+    def hold(self, values: Any) -> None:
+        """As `offer`, but nothing is copied before `release`: the guest at the other end cannot be entered just now."""
+        assert self._source is None
+        self._source = Source(values)
+        self._working = True
+
+    def release(self) -> None:
+        self._working = False
+        self._work()
 
     def finish(self) -> None:
         """There is no more: the end is dropped when everything has been taken."""
@@ -425,4 +435,6 @@ def read_blocking(reader: Reader, room: int) -> Any:
             reader.start(room)
         if not run_until(reader.store, lambda: bool(reader.given) or reader.at_end):
             raise deadlock()
+    if not reader.given and reader.shared.failure is not None:
+        raise InstancePoisoned(reader.shared.failure)
     return reader.given.pop(0) if reader.given else None

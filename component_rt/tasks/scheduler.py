@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from component_rt.handles import trap
 from component_rt.tasks.states import THREAD, ThreadState, advance
+from component_rt.tasks.streams import CopyEnd
 from component_rt.tasks.thread import BLOCK, Switch, Thread, Turns
 from core_rt.errors import EngineBug, StoreError
 from core_rt.store import PARK
@@ -171,6 +172,13 @@ class Scheduler:
     def enter(self, tree: Tree, thread: Thread) -> None:
         """Run a thread that the host resumes."""
         chain = () if thread.task is None else thread.task.inst.chain
+        call, root = thread.call, tree.root
+        busy = root is not None and not root.flags[0] and root.first_trap is None
+        if busy and thread.task is None and call is not None and not call.started:
+            # A chain that is aside in another tree stands in this one too: the call waits for its turn.
+            tree.deferred.append(thread)
+            self._crossed[tree] = None
+            return
         for member in chain:
             if not member.flags[0]:
                 tree.deferred.append(thread)
@@ -395,6 +403,10 @@ class Scheduler:
             if thread not in running:
                 self._drop(thread, None)
         tree.deferred.clear()
+        for member in () if root is None else root.members:
+            for handle in member.handles:
+                if isinstance(handle, CopyEnd):
+                    handle.shared.fail(member, error)
         pendings, tree.pendings = list(tree.pendings), {}
         for pending in pendings:
             pending.abandon()

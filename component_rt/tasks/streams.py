@@ -136,12 +136,14 @@ def copy(source: Buffer, target: Buffer, n: int) -> None:
 class SharedBase:
     """What both ends refer to. `t` is the type of elements, `resource` what its resource types mean."""
 
-    __slots__ = ("dropped", "pending", "pending_on_copy_done", "reader_is_pending", "resource", "t")
+    __slots__ = ("dropped", "failure", "pending", "pending_on_copy_done", "reader_is_pending", "resource", "t")
 
     def __init__(self, t: Any, resource: Callable[[Any], Any]) -> None:
         self.t = t
         self.resource = resource
         self.dropped = False
+        self.failure: BaseException | None = None
+        """What ended the guest at one end before it could end the stream."""
         self.pending: Buffer | None = None
         self.reader_is_pending = False
         self.pending_on_copy_done: OnCopyDone | None = None
@@ -166,6 +168,14 @@ class SharedBase:
             self.dropped = True
             if self.pending is not None:
                 self.reset_and_notify_pending(CopyResult.DROPPED)
+
+    def fail(self, inst: ComponentInstance, error: BaseException) -> None:
+        """The guest `inst`, which has one end, is no more."""
+        if self.pending is not None and self.pending.inst is inst:
+            self.reset_pending()
+        if not self.dropped:
+            self.failure = error
+            self.drop()
 
     def copy(self, buffer: Buffer, is_reader: bool, on_copy: OnCopy, on_copy_done: OnCopyDone) -> None:
         """One end reads into (`is_reader`) or writes from `buffer`."""

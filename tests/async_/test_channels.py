@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 import component_rt as rt
-from core_rt.errors import Trap
+from core_rt.errors import InstancePoisoned, Trap
 
 from .guests import ECHO, PIPE, component, engine
 
@@ -159,6 +159,35 @@ async def test_a_source_that_fails_ends_the_guest(store, instance):
     with pytest.raises(ValueError, match="no more"):
         await instance.exports["count"](source())
     assert isinstance(instance.trapped, ValueError)
+
+
+@with_instance(PIPE)
+async def test_readers_and_senders_learn_that_the_guest_was_ended(store, instance):
+    stream = await instance.exports["blocks"](1000)
+    await stream.receive_some(10)
+    send, receive = store.open_stream()
+
+    async def bad():
+        await trio.sleep(0.01)
+        raise ValueError("bad")
+        yield b""
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_count, instance, receive)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(_count, instance, bad())
+        with pytest.raises(trio.BrokenResourceError):
+            while True:
+                await send.send_all(bytes(1000))
+        with pytest.raises(trio.BrokenResourceError) as caught:
+            while True:
+                await stream.receive_some()
+        assert isinstance(caught.value.__cause__, ValueError)
+
+
+async def _count(instance, source):
+    with pytest.raises((ValueError, InstancePoisoned)):
+        await instance.exports["count"](source)
 
 
 def test_the_synchronous_store_has_streams_too():

@@ -23,6 +23,8 @@ class Instance:
 
     def __init__(self):
         self.root = self
+        self.members = [self]
+        self.handles = Table()
         self.chain = (self,)
         self.flags = [1, 1]
         self.backpressure = 0
