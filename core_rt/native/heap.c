@@ -1,10 +1,10 @@
 /* The store's heap of structs, arrays and exceptions, and its collector.
  *
- * Theory of operation. The heap is one reservation of address space; a reference is an object's offset in it (a multiple of 16, so
+ * Theory of operation. The heap is one reservation of address space; a reference is an object's offset in it (a multiple of 8, so
  * that its low bits are free for the other kinds of references). It is cut into blocks of 32 KiB. A block holds cells of one size
  * class, or belongs to one large object, or to the types (VMHeapType) that objects have in their headers. Objects never move.
  *
- * Who marks is who sweeps: one bit per 16 bytes says what the last marking reached, and free memory is simply cells without it.
+ * Who marks is who sweeps: one bit per 8 bytes says what the last marking reached, and free memory is simply cells without it.
  * An allocator of a size class looks for the next *run* of such cells, clears it, and hands it out from the front: that is what
  * compiled code does itself (`gc_runs` of the store context), two loads, an addition and a comparison per object. So sweeping is part
  * of allocating and there are no free lists; blocks in which nothing was reached go back to the pool at the end of a marking.
@@ -25,8 +25,9 @@
 
 enum { BLOCK_FREE, BLOCK_CELLS, BLOCK_LARGE, BLOCK_REST, BLOCK_TYPES };
 
-#define GRANULE 16u
+#define GRANULE 8u
 #define BITS_PER_BLOCK (HEAP_BLOCK / GRANULE)
+#define STACK_PER_BLOCK (HEAP_BLOCK / class_sizes[0] * 8) /* every object once */
 #define WORDS_PER_BLOCK (BITS_PER_BLOCK / 64)
 #define LARGEST_CELL 16384u
 #define FIRST_THRESHOLD ((uint64_t)8 << 20) /* bytes to allocate before the first marking */
@@ -68,11 +69,11 @@ int vm_heap_reserve(VMStoreContext *store, uint64_t bytes) {
   HeapBlock *table = calloc(blocks, sizeof *table);
   uint64_t *marks = kinds && table ? map(blocks * WORDS_PER_BLOCK * 8) : NULL;
   /* Every object is pushed once at most, when its mark is set. */
-  uint64_t *stack = marks ? map(blocks * BITS_PER_BLOCK * 8) : NULL;
+  uint64_t *stack = marks ? map(blocks * STACK_PER_BLOCK) : NULL;
   uint8_t *base = stack ? map(blocks * HEAP_BLOCK) : NULL;
   if (!base) {
     int error = errno;
-    if (stack) munmap(stack, blocks * BITS_PER_BLOCK * 8);
+    if (stack) munmap(stack, blocks * STACK_PER_BLOCK);
     if (marks) munmap(marks, blocks * WORDS_PER_BLOCK * 8);
     free(kinds);
     free(table);
@@ -153,7 +154,7 @@ void vm_heap_close(VMStoreContext *store) {
     uint64_t blocks = heap->blocks;
     munmap(heap->base, blocks * HEAP_BLOCK);
     munmap(heap->marks, blocks * WORDS_PER_BLOCK * 8);
-    munmap(heap->stack, blocks * BITS_PER_BLOCK * 8);
+    munmap(heap->stack, blocks * STACK_PER_BLOCK);
     free(heap->kinds);
     free(heap->table);
     heap->base = NULL;
@@ -378,8 +379,10 @@ static void collect(Store *store) {
 /* ------------------------------------------------------------------------------------------------ allocation */
 
 static inline uint32_t class_of(uint64_t size) {
-  if (size <= 256) return (uint32_t)((size + 15) / 16 - 1);
-  uint32_t c = 16;
+  if (size <= 16) return 0;
+  if (size <= 64) return (uint32_t)((size + 7) / 8 - 2);
+  if (size <= 256) return (uint32_t)((size + 15) / 16 + 2);
+  uint32_t c = 19;
   while (class_sizes[c] < size) c++;
   return c;
 }

@@ -1,7 +1,7 @@
 """References that are no functions: how Python objects stand in guests, how guests' objects stand in Python, and collection.
 
 A compressed reference is 32 bits: 0 is null; bit 0 set is an i31; bits 1..0 = 10 is a Python object (the rest is its slot
-here); bits 3..0 = 0 is an object on the store's heap (the value is its offset). An `externref` and the `anyref` made from
+here); bits 2..0 = 0 is an object on the store's heap (the value is its offset). An `externref` and the `anyref` made from
 it by `any.convert_extern` are therefore the same word.
 
 Collection is mark and sweep, precise and incremental (core_rt/native/heap.c). Roots are the tables and globals of reference types, the

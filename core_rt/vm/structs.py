@@ -183,7 +183,7 @@ HEAP_HEADER = 8
 """Bytes before the fields of an object: u32 offset of its VMHeapType, u32 length of an array."""
 HEAP_DISPLAY = 8
 HEAP_CLASSES = (
-    *range(16, 257, 16), 320, 384, 448, 512, 640, 768, 896, 1024, 1280, 1536, 1792, 2048, 2720, 3264, 4096, 5456, 6544, 8192,
+    *range(16, 65, 8), *range(80, 257, 16), 320, 384, 448, 512, 640, 768, 896, 1024, 1280, 1536, 1792, 2048, 2720, 3264, 4096, 5456, 6544, 8192,
     10912, 16384,
 )  # fmt: skip
 """Sizes of the heap's cells. Larger objects have whole blocks of `HEAP_BLOCK` bytes."""

@@ -205,7 +205,7 @@ def test_handles_keep_objects_and_let_go():
     trees = [exports["tree"](10) for _ in range(20)]
     made.store.collect()
     full = made.store.statistics()["heap_live_bytes"]
-    assert full >= 20 * 2047 * 32
+    assert full >= 20 * 2047 * 24
     del trees[1:]
     made.store.collect()
     assert made.store.statistics()["heap_live_bytes"] < full / 10
