@@ -24,6 +24,12 @@ EXPECTED = {
         refused: nobody is here
         7 10
         """,
+    "async_jobs.py": """\
+        results: (5, 25) (10, 100) (15, 225) (20, 400) (25, 625)
+        too late: 100 200 (all of it took less than a second: True)
+        stream: STREAMS GO IN AND OUT
+        left behind: 0 handles, 0 tasks
+        """,
 }
 
 
