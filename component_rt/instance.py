@@ -360,7 +360,6 @@ class Runtime:
         return made
 
     def _builtin(self, step: Builtin) -> Any:
-        from component_rt.canon import task  # noqa: F401  (adds built-ins)
         from component_rt.canon.builtins import make_builtin
 
         table = None if step.table is None else self.slots[step.table]

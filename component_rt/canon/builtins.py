@@ -22,6 +22,7 @@ __all__ = ["BUILTINS", "make_builtin", "register"]
 
 Maker = Callable[["ComponentInstance", "CanonBuiltin", "RuntimeOptions", Any], Callable[[], object]]
 BUILTINS: dict[str, Maker] = {}
+_TASKLESS = frozenset({"resource.new", "resource.rep", "resource.drop"})
 
 
 def register(name: str) -> Callable[[Maker], Maker]:
@@ -38,6 +39,8 @@ def make_builtin(instance: ComponentInstance, definition: CanonBuiltin, options:
     """The core function of a built-in."""
 
     def make() -> Callable[[], object]:
+        if definition.name not in _TASKLESS or instance.uses_tasks or instance.store.is_async:
+            from component_rt.canon import task  # noqa: F401  (adds built-ins; components without tasks never load it)
         maker: Maker = BUILTINS.get(definition.name, _unavailable)
         return maker(instance, definition, options, table)
 
