@@ -274,7 +274,7 @@ class Writer(End):
 
     def fail(self, error: BaseException) -> None:
         """The source raised. A guest that waits for it cannot be told why: its instance ends with `error`."""
-        self.failure = error
+        self.failure = self.shared.source_error = error
         tree = self.tree()
         self.close()
         if tree is not None and tree.root is not None and tree.root.first_trap is None:

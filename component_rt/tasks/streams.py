@@ -136,7 +136,16 @@ def copy(source: Buffer, target: Buffer, n: int) -> None:
 class SharedBase:
     """What both ends refer to. `t` is the type of elements, `resource` what its resource types mean."""
 
-    __slots__ = ("dropped", "failure", "pending", "pending_on_copy_done", "reader_is_pending", "resource", "t")
+    __slots__ = (
+        "dropped",
+        "failure",
+        "pending",
+        "pending_on_copy_done",
+        "reader_is_pending",
+        "resource",
+        "source_error",
+        "t",
+    )
 
     def __init__(self, t: Any, resource: Callable[[Any], Any]) -> None:
         self.t = t
@@ -144,6 +153,8 @@ class SharedBase:
         self.dropped = False
         self.failure: BaseException | None = None
         """What ended the guest at one end before it could end the stream."""
+        self.source_error: BaseException | None = None
+        """What the host's iterable or awaitable raised: whoever reads gets that."""
         self.pending: Buffer | None = None
         self.reader_is_pending = False
         self.pending_on_copy_done: OnCopyDone | None = None
@@ -204,6 +215,8 @@ class SharedStream(SharedBase):
     def copy(self, buffer: Buffer, is_reader: bool, on_copy: OnCopy, on_copy_done: OnCopyDone) -> None:
         pending = self.pending
         if self.dropped:
+            if is_reader and self.source_error is not None:
+                raise self.source_error
             on_copy_done(CopyResult.DROPPED)
         elif pending is None:
             self._leave(buffer, is_reader, on_copy, on_copy_done)
@@ -244,6 +257,8 @@ class SharedFuture(SharedBase):
     def copy(self, buffer: Buffer, is_reader: bool, on_copy: OnCopy, on_copy_done: OnCopyDone) -> None:
         pending = self.pending
         if self.dropped:
+            if is_reader and self.source_error is not None:
+                raise self.source_error
             on_copy_done(CopyResult.DROPPED)
         elif pending is None:
             self.pending = buffer

@@ -251,3 +251,12 @@ def test_sets_give_events_in_order_of_arrival():
     assert [wset.get_pending_event()[1] for _ in range(3)] == [2, 0, 1]
     with pytest.raises(Trap, match="waitables in it"):
         wset.drop()
+
+
+def test_an_error_of_the_source_comes_out_of_the_next_read():
+    shared = SharedStream(None, None)
+    end = ReadableStreamEnd(shared)
+    shared.source_error = ValueError("no more")
+    shared.drop()
+    with pytest.raises(ValueError, match="no more"):
+        finish(end.copy(1, ListBuffer("reader", [], 4), None, True))
