@@ -85,7 +85,7 @@ class ComponentInstance:
         self.context = context
         self.flags: Any = context.flags(index)
         self.handles = Table(store.max_handles)
-        self.threads = Table()
+        self.threads = Table(store.max_handles)
         self.backpressure = 0
         self.num_waiting_to_enter = 0
         self.exclusive_thread: Any = None
