@@ -48,6 +48,8 @@ __all__ = ["AsyncStore", "open_store"]
 _TICKS_BETWEEN_CHECKPOINTS = 64
 _COMPUTING_GRACE = 0.2
 """Seconds for a guest that computes while it should be told of a cancellation."""
+_PAUSES = 25
+"""How many tenths of that for one that will not understand: it may pause by itself."""
 _INTERRUPT = structs.STATUS_INTERRUPT
 _HOST_CALL = structs.STATUS_HOST_CALL
 
@@ -329,7 +331,7 @@ class AsyncStore(Store):
             if not self._computes(call):
                 call.on_done = _nothing
                 return trio.lowlevel.Abort.SUCCEEDED
-            self._nursery.start_soon(self._expire, call, _COMPUTING_GRACE)
+            self._nursery.start_soon(self._leave_alone, call)
         else:
             grace = min(self.cancel_grace, _COMPUTING_GRACE) if self._computes(call) else self.cancel_grace
             self.scheduler.post(tree, call.cancel())
@@ -362,14 +364,21 @@ class AsyncStore(Store):
             ended = call.tree.ended
             with trio.move_on_after(grace):
                 await over.wait()
-        if call.done:
-            return
-        if call.callee.inst in self.cancellers or self._computes(call):
+        if not call.done:
             self._stop(call)
-        else:
-            call.on_done = _nothing
-            call.stopped = True
-            tell()
+
+    async def _leave_alone(self, call: HostCall) -> None:
+        """A guest that cannot be told is computing: wait until it pauses, or stop it if it does not."""
+        for _ in range(_PAUSES):
+            await trio.sleep(_COMPUTING_GRACE / 10)
+            if call.done:
+                return
+            if not self._computes(call):
+                tell, call.on_done = call.on_done, _nothing
+                call.stopped = True
+                tell()
+                return
+        self._stop(call)
 
     def _stop(self, call: HostCall) -> None:
         """Poison the tree: now, or when the tick that a guest of it is computing in is over."""

@@ -8,7 +8,7 @@ import wasmtime
 
 import component_rt as rt
 
-__all__ = ["BLOCKER", "ECHO", "PIPE", "SPIN", "STACKFUL", "SYNC", "component", "engine"]
+__all__ = ["BLOCKER", "ECHO", "PIPE", "SPIN", "SPIN_ASYNC", "STACKFUL", "SYNC", "component", "engine"]
 
 _CALLBACK = """
   (core module $libc (memory (export "mem") 64)
@@ -145,6 +145,17 @@ SPIN = """
 )
 """
 """Guests that compute: `spin(n)` n rounds, `forever`, and `mixed(n)`, which calls `wait` now and then."""
+
+SPIN_ASYNC = """
+(component
+  (core func $return (canon task.return))
+  (core module $m (import "" "return" (func $return))
+    (func (export "forever") (loop $again (br $again)) (call $return)))
+  (core instance $i (instantiate $m (with "" (instance (export "return" (func $return))))))
+  (func (export "forever") async (canon lift (core func $i "forever") async))
+)
+"""
+"""`forever`, with an asynchronous type."""
 
 ECHO = f"""
 (component

@@ -12,7 +12,7 @@ import trio.testing
 import component_rt as rt
 from core_rt.errors import InstancePoisoned, StoreError, Trap
 
-from .guests import BLOCKER, SPIN, SYNC, component, engine
+from .guests import BLOCKER, SPIN, SPIN_ASYNC, SYNC, component, engine
 
 
 def linker(wait):
@@ -221,6 +221,22 @@ async def test_a_guest_that_computes_for_ever_is_stopped(store, instance):
     assert scope.cancelled_caught and trio.current_time() - start < 2
     assert isinstance(instance.trapped, Trap)
     assert await other.exports["run"](1) == 3
+
+
+@pytest.mark.parametrize(
+    "text", [SPIN_ASYNC, SPIN_ASYNC.replace("(core module", "(core func (canon task.cancel)) (core module")]
+)
+def test_an_asynchronous_function_that_computes_for_ever_is_stopped(text):
+    async def main():
+        async with rt.open_store(engine()) as store:
+            instance = await linker(double).instantiate_async(store, component(text))
+            other = await linker(double).instantiate_async(store, component(SYNC))
+            with trio.move_on_after(0.03) as scope:
+                await instance.exports["forever"]()
+            assert scope.cancelled_caught and isinstance(instance.trapped, Trap)
+            assert await other.exports["run"](1) == 3
+
+    run(main)
 
 
 @in_store(SPIN, lambda n: n)
