@@ -46,6 +46,11 @@ def edge(f: Emitter, label: Label, block: str | None = None) -> None:
     if count:
         values += f.stack[-count:]
     label.incoming.append((block or f.block, values))
+    if f.handler != label.handler:
+        for left in reversed(f.labels):
+            use_waiting(f, left)
+            if left is label:
+                break
 
 
 def _gc_flags(f: Emitter, label: Label, columns: Sequence[Sequence[str]]) -> list[bool]:
@@ -84,6 +89,16 @@ def join(f: Emitter, label: Label) -> None:
         locals_[index] = value
     del f.stack[label.height :]
     f.stack += values[count:]
+
+
+def use_waiting(f: Emitter, label: Label) -> None:
+    """Where a `try_table` is left, let LLVM believe that the operands below it are used.
+
+    They are then live as long as it is open, as they are for exceptions, and nothing that is computed inside gets their places.
+    """
+    for type_, value in label.waiting:
+        register = "r" if type_ in ("i32", "i64", "ptr") else f.unit.float_register
+        f.out(f'call void asm sideeffect "", "{register}"({type_} {value})')
 
 
 def set_current(f: Emitter, handler: str) -> None:
@@ -228,6 +243,8 @@ def _end(f: Emitter, live: bool) -> bool:
         label.incoming.append((label.catches, [locals_[i] for i in label.assigned] + params))
     if kind == "try_table":
         f.handler = label.handler
+        if live:
+            use_waiting(f, label)
     if not label.incoming:
         if kind == "try_table" and live:
             set_current(f, f.handler)

@@ -64,6 +64,7 @@ class Label:
         "results",
         "saved",
         "types",
+        "waiting",
     )  # fmt: skip
 
     def __init__(self, kind: str, name: str, height: int, params: tuple[str, ...], results: tuple[str, ...]) -> None:
@@ -88,6 +89,8 @@ class Label:
         self.catches: Any = None
         self.handler = "null"
         """Current handler of exceptions where the label stands."""
+        self.waiting: list[tuple[str, str]] = []
+        """try_table: (type, value) of the operands below it."""
 
 
 class Emitter:

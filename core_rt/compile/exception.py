@@ -13,7 +13,8 @@ stores at a `try_table`, one store where control joins, and that the function's 
 
 What the landing may rely on: `callbr` clobbers every register, so LLVM keeps nothing but stack slots across it. Those could be
 reused inside for later values of the same variable, so locals of such a function live in memory, with volatile accesses, and
-operands below the `try_table` are put aside in slots of their own. Values of the preamble never change, and `returns_twice` keeps LLVM from
+operands below the `try_table` are put aside in slots of their own, for the landing, and used wherever it is left, so that they have their
+places to themselves until then. Values of the preamble never change, and `returns_twice` keeps LLVM from
 giving their slots to others.
 """
 
@@ -130,6 +131,7 @@ def _try_table(f: Emitter, imm: tuple[Any, ...]) -> None:
     f.place(body)
     label = open_label(f, "try_table", imm)
     label.handler = f.handler
+    label.waiting = [(lltype(t), v) for (v, place), t in zip(aside, imm[4]) if place]
     f.handler = handler
     f.begin_region()
 
