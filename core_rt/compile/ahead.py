@@ -6,6 +6,7 @@ into LLVM at a time. A small module is one chunk and is compiled where we are: s
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -65,15 +66,20 @@ def cache_key(module: CompiledModule) -> bytes:
     """What the code depends on: the module, the config's part in it, LLVM, the processor, and our own sources."""
     compiler = module.compiler
     config = compiler.config
-    here = Path(__file__).parent
-    sources = [(p.name, s.st_size, s.st_mtime_ns) for p in sorted(here.glob("*.py")) for s in [p.stat()]]
     return entry_key(
         module.module.data if isinstance(module.module.data, bytes) else bytes(module.module.data),
         repr((config.epoch_interruption, config.consume_fuel, config.opt_level, config.features)),
         repr((compiler.jit.llvm_version, compiler.jit.processor, compiler.jit.machine)),
         structs.golden(),
-        repr(sources),
+        _sources(),
     )
+
+
+@functools.cache
+def _sources() -> str:
+    """What tells one version of this package from another; its files do not change under a process."""
+    here = Path(__file__).parent
+    return repr([(p.name, s.st_size, s.st_mtime_ns) for p in sorted(here.glob("*.py")) for s in [p.stat()]])
 
 
 def hot_key(key: bytes) -> bytes:

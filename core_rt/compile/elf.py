@@ -19,12 +19,13 @@ import attrs
 
 from core_rt.errors import EngineBug
 
-__all__ = ["ElfObject", "Section", "Symbol"]
+__all__ = ["ElfObject", "Section"]
 
 _SHDR: Final = struct.Struct("<IIQQQQIIQQ")
 _SYM: Final = struct.Struct("<IBBHQQ")
 _RELA: Final = struct.Struct("<QQq")
 _U32: Final = struct.Struct("<I")
+_S32: Final = struct.Struct("<i")
 _U64: Final = struct.Struct("<Q")
 
 _SHT_PROGBITS, _SHT_SYMTAB, _SHT_RELA, _SHT_NOBITS = 1, 2, 4, 8
@@ -44,21 +45,10 @@ class Section(NamedTuple):
     align: int
 
 
-class Symbol(NamedTuple):
-    name: str
-    section: int
-    value: int
-    size: int
-    type: int
-    exported: bool
-
-
-class _Relocation(NamedTuple):
-    offset: int
-    symbol: int
-    type: int
-    addend: int
-
+_Symbol = tuple[int, int, int, int, int, int]
+"""As in the file: offset of the name, info, other, section, value, size. Objects have thousands, few of which matter."""
+_Relocation = tuple[int, int, int]
+"""As in the file: offset, symbol << 32 | type, addend."""
 
 Patch = Callable[[bytearray, int, int, int], None]
 """(block, offset in it, value S + A, place P)"""
@@ -123,6 +113,7 @@ _AARCH64: Final[dict[int, Patch]] = {
     280: _branch19, 282: _branch26, 283: _branch26, 284: _low12(1), 285: _low12(2), 286: _low12(3), 299: _low12(4),
 }  # fmt: skip
 _PATCHES: Final = {_EM_X86_64: _X86_64, _EM_AARCH64: _AARCH64}
+_X86_REL32: Final = (2, 4)
 # R_X86_64_GOTPCREL, GOTPCRELX, REX_GOTPCRELX: LLVM asks for a table entry for a symbol that it may not assume local.
 _X86_GOT: Final = frozenset((9, 41, 42))
 
@@ -137,7 +128,7 @@ class ElfObject:
 
     data: bytes
     sections: list[Section]
-    symbols: list[Symbol]
+    symbols: list[_Symbol]
     machine: int
     places: dict[int, int]
     """Section index → offset in the block, for sections that are loaded."""
@@ -149,6 +140,8 @@ class ElfObject:
     _relocations: list[tuple[int, list[_Relocation]]]
     _got: int
     """Offset of the table of addresses at the end of the block."""
+    _strings: int
+    """Offset in `data` of the names of symbols."""
 
     @classmethod
     def parse(cls, data: bytes) -> ElfObject:
@@ -183,29 +176,28 @@ class ElfObject:
             align = max(align, section.align)
             places[index] = at
             at += section.size
-        symbols: list[Symbol] = []
+        symbols: list[_Symbol] = []
+        strings = 0
         relocations: list[tuple[int, list[_Relocation]]] = []
         for section in sections:
             if section.type == _SHT_SYMTAB:
                 strings = sections[section.link].offset
-                for name, info, _, shndx, value, size in _SYM.iter_unpack(_body(data, section)):
-                    symbols.append(
-                        Symbol(_cstring(data, strings + name), shndx, value, size, info & 15, info >> 4 != 0)
-                    )
+                symbols.extend(_SYM.iter_unpack(_body(data, section)))
             elif section.type == _SHT_RELA:
-                entries = [
-                    _Relocation(o, i >> 32, i & 0xFFFF_FFFF, a) for o, i, a in _RELA.iter_unpack(_body(data, section))
-                ]
-                relocations.append((section.info, entries))
-        functions = {
-            s.name: (places[s.section] + s.value, s.size)
-            for s in symbols
-            if s.type == _STT_FUNC and s.section in places
-        }
+                relocations.append((section.info, list(_RELA.iter_unpack(_body(data, section)))))
+        functions: dict[str, tuple[int, int]] = {}
+        exported = []
+        for at_name, info, _, shndx, value, size in symbols:
+            if info & 15 == _STT_FUNC and shndx in places:
+                name = _cstring(data, strings + at_name)
+                functions[name] = places[shndx] + value, size
+                if info >> 4:
+                    exported.append(name)
         got = (at + 7) & -8
         entries_needed = 0
         if machine == _EM_X86_64:
-            entries_needed = len({r.symbol for t, rs in relocations if t in places for r in rs if r.type in _X86_GOT})
+            wanted = {i >> 32 for t, rs in relocations if t in places for _, i, _ in rs if i & 0xFFFF_FFFF in _X86_GOT}
+            entries_needed = len(wanted)
         return cls(
             data,
             sections,
@@ -215,9 +207,10 @@ class ElfObject:
             got + 8 * entries_needed,
             align,
             functions,
-            frozenset(s.name for s in symbols if s.exported),
+            frozenset(exported),
             relocations,
             got,
+            strings,
         )
 
     def section(self, name: str) -> bytes | None:
@@ -229,9 +222,9 @@ class ElfObject:
         result = []
         for target, entries in self._relocations:
             if self.sections[target].name == name:
-                for entry in entries:
-                    symbol = self.symbols[entry.symbol]
-                    result.append((entry.offset, self.places.get(symbol.section, 0) + symbol.value, entry.addend))
+                for offset, info, addend in entries:
+                    _, _, _, section, value, _ = self.symbols[info >> 32]
+                    result.append((offset, self.places.get(section, 0) + value, addend))
         return result
 
     def load(self, address: int) -> bytearray:
@@ -244,30 +237,42 @@ class ElfObject:
         patches = _PATCHES.get(self.machine)
         if patches is None:
             raise EngineBug(f"an object for an unknown machine ({self.machine})")
+        places = self.places
+        # Offset of each symbol in the block; None where it is not in it.
+        values = [places[s] + value if s in places else None for _, _, _, s, value, _ in self.symbols]
+        is_x86 = self.machine == _EM_X86_64
+        relative = _X86_REL32 if is_x86 else ()
+        put_relative = _S32.pack_into
         got: dict[int, int] = {}
         for target, entries in self._relocations:
-            base = self.places.get(target)
+            base = places.get(target)
             if base is None:
                 continue
-            for entry in entries:
-                symbol = self.symbols[entry.symbol]
-                if symbol.section not in self.places:
-                    raise EngineBug(f"generated code names the symbol {symbol.name!r}")
-                value = address + self.places[symbol.section] + symbol.value
-                if entry.type in _X86_GOT and self.machine == _EM_X86_64:
-                    slot = got.get(entry.symbol)
+            for offset, info, addend in entries:
+                number, kind = info >> 32, info & 0xFFFF_FFFF
+                value = values[number]
+                if value is None:
+                    name = _cstring(self.data, self._strings + self.symbols[number][0])
+                    raise EngineBug(f"generated code names the symbol {name!r}")
+                at = base + offset
+                if kind in relative:  # nearly all of them
+                    try:
+                        put_relative(block, at, value + addend - at)
+                    except struct.error as error:
+                        raise EngineBug(f"a relocation does not fit: {error}") from error
+                    continue
+                value += address
+                if kind in _X86_GOT and is_x86:
+                    slot = got.get(number)
                     if slot is None:
-                        slot = got[entry.symbol] = self._got + 8 * len(got)
+                        slot = got[number] = self._got + 8 * len(got)
                         _U64.pack_into(block, slot, value)
-                    value = address + slot
-                    patch: Patch = _rel32
-                else:
-                    found = patches.get(entry.type)
-                    if found is None:
-                        raise EngineBug(f"relocation type {entry.type} is not known")
-                    patch = found
-                at = base + entry.offset
-                patch(block, at, value + entry.addend, address + at)
+                    _rel32(block, at, address + slot + addend, address + at)
+                    continue
+                patch = patches.get(kind)
+                if patch is None:
+                    raise EngineBug(f"relocation type {kind} is not known")
+                patch(block, at, value + addend, address + at)
         return block
 
 
