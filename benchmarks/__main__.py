@@ -85,7 +85,9 @@ def main() -> int:
         print(f"{judged - len(short)} of {judged} rows at or over their target")
     else:
         machine = {"machine": platform.machine(), "python": platform.python_version()}
-        json.dump({**machine, "rows": list(map(_record, results)), "skipped": skipped, "failed": failed}, sys.stdout, indent=1)
+        json.dump(
+            {**machine, "rows": list(map(_record, results)), "skipped": skipped, "failed": failed}, sys.stdout, indent=1
+        )
         print()
     return int(bool(failed) or (options.must and bool(short)))
 

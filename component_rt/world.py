@@ -112,7 +112,10 @@ class _Builder:
                     interface = self.named_interface(name, said.implements)
                     self.fill(interface, extern)
                     # An external id cannot be written beside the id of an interface.
-                    add(w.InterfaceItem(interface, external_id=None if is_interface_name(name) else said.external_id), name)
+                    add(
+                        w.InterfaceItem(interface, external_id=None if is_interface_name(name) else said.external_id),
+                        name,
+                    )
                 case FuncType() if not is_interface_name(name) and not (exported and name.startswith("[")):
                     function = self.function(name, extern, world, said)
                     if function is not None:

@@ -216,7 +216,8 @@ class InstancePoisoned(WasmError):
         self.first_trap = first_trap
 
     def __str__(self) -> str:
-        return f"the instance cannot be entered after a trap: {str(self.first_trap).splitlines()[0]}"
+        first = str(self.first_trap).partition("\n")[0] or type(self.first_trap).__name__
+        return f"the instance cannot be entered after a trap: {first}"
 
 
 class GuestException(WasmError):

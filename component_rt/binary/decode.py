@@ -267,4 +267,3 @@ _SECTIONS: dict[int, tuple[_Item, str | None, str]] = {
     11: (_export, None, "export section"),
     12: (_value, "values", "the value section"),
 }
-

@@ -193,7 +193,9 @@ class Emitter:
     def _put_locals_in_slots(self) -> None:
         """Give every local a place on the stack: see `_joins_too_much`."""
         for i, (type_, value) in enumerate(zip(self.local_types, self.locals)):
-            self.preamble[f"%local{i}"] = f"%local{i} = alloca {type_}\nstore {self.slot_access}{type_} {value}, ptr %local{i}"
+            self.preamble[f"%local{i}"] = (
+                f"%local{i} = alloca {type_}\nstore {self.slot_access}{type_} {value}, ptr %local{i}"
+            )
         self.locals = []
 
     # ------------------------------------------------------------------------------------------- writing
@@ -353,7 +355,9 @@ class Emitter:
         elif poll and unit.page_polls and not self.gc_values and not self.slots:
             # The page becomes unreadable when the host wants in; no branch, and no call for LLVM to save registers for. The
             # collector may run then, so functions with references take the other way, which shows them to it.
-            self.let(f"load volatile i8, ptr {self.entry('%poll', f'getelementptr i8, ptr {self.store}, i64 {s.POLL_OFFSET}')}")
+            self.let(
+                f"load volatile i8, ptr {self.entry('%poll', f'getelementptr i8, ptr {self.store}, i64 {s.POLL_OFFSET}')}"
+            )
         elif poll:
             word = self.let(f"load volatile i32, ptr {self.store_field('interrupt')}")
             self._visit("interrupted", self.let(f"icmp ne i32 {word}, 0"))

@@ -54,7 +54,12 @@ def _enter_text(x86: bool) -> str:
     """Fill the handler in the first register; it is the only register that keeps its value up to the landing."""
     sp, fp, landing = _HANDLER["sp"], _HANDLER["fp"], _HANDLER["landing"]
     if x86:
-        lines = ["leaq ${1:l}(%rip), %rcx", f"movq %rsp, {sp}(%rax)", f"movq %rbp, {fp}(%rax)", f"movq %rcx, {landing}(%rax)"]
+        lines = [
+            "leaq ${1:l}(%rip), %rcx",
+            f"movq %rsp, {sp}(%rax)",
+            f"movq %rbp, {fp}(%rax)",
+            f"movq %rcx, {landing}(%rax)",
+        ]
         return _asm(lines, "{rax},!i", _X86_CLOBBERS)
     lines = [
         "adrp x1, ${1:l}", "add x1, x1, :lo12:${1:l}", "mov x2, sp",

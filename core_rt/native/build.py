@@ -22,7 +22,23 @@ from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-SOURCES = ("bridge", "builtins", "code", "exception", "fiber", "heap", "memory", "poll", "ranges", "store", "stubs", "switch", "ticker", "trap", "wait")
+SOURCES = (
+    "bridge",
+    "builtins",
+    "code",
+    "exception",
+    "fiber",
+    "heap",
+    "memory",
+    "poll",
+    "ranges",
+    "store",
+    "stubs",
+    "switch",
+    "ticker",
+    "trap",
+    "wait",
+)
 
 
 def load_structs() -> ModuleType:

@@ -285,4 +285,3 @@ class Heap:
             if value:
                 self.put(object_, 0, [value] * length)
         return object_
-

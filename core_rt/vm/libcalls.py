@@ -139,7 +139,16 @@ def _not_here(name: str) -> Libcall:
 
 _HERE: dict[str, Libcall] = {
     function.__name__: function
-    for function in (out_of_fuel, memory_grow, table_get_lazy, table_grow, elem_drop, ref_func, gc_exhausted, throw_uncaught)
+    for function in (
+        out_of_fuel,
+        memory_grow,
+        table_get_lazy,
+        table_grow,
+        elem_drop,
+        ref_func,
+        gc_exhausted,
+        throw_uncaught,
+    )
 }
 _HERE |= {"table_fill": table_fill, "table_copy": table_copy, "table_init": table_init}
 _HERE |= {"gc_array_new_elem": gc_array_new_elem, "gc_array_init_elem": gc_array_init_elem}

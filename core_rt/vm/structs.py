@@ -292,7 +292,9 @@ BUILTINS: tuple[Builtin, ...] = (
     _builtin("gc_is_subtype", "i32 i32 -> i32", "c"),  # (DefType.id, wanted DefType.id); for functions
     _builtin("gc_subtype_asked", "i32 i32 -> i32", "host"),  # the same, when it was not asked before
     # Exceptions (exception.c)
-    _builtin("throw_ref", "i32 -> ptr", "c"),  # (exnref, not null) -> VMHandler*; does not return if no guest frame catches
+    _builtin(
+        "throw_ref", "i32 -> ptr", "c"
+    ),  # (exnref, not null) -> VMHandler*; does not return if no guest frame catches
     _builtin("throw_uncaught", "i32", "host"),  # (exnref): does not return
     # Waiting and waking (wait.c): (definition, address that was checked, expected, timeout) -> 0 woken, 1 not equal, 2 timed out
     _builtin("atomic_wait32", "ptr i64 i32 i64 -> i32", "c"),

@@ -243,7 +243,9 @@ def test_gates_of_validation(feature, text):
 def _named(extern_name: str, attributes: bytes, instance: bool = True) -> bytes:
     """A component that imports one empty instance (or function) under a name with attributes."""
     type_ = b"\x01\x42\x00" if instance else b"\x01\x40\x00\x01\x00"
-    return component((7, type_), (10, b"\x01\x02" + name(extern_name) + attributes + (b"\x05\x00" if instance else b"\x01\x00")))
+    return component(
+        (7, type_), (10, b"\x01\x02" + name(extern_name) + attributes + (b"\x05\x00" if instance else b"\x01\x00"))
+    )
 
 
 @pytest.mark.parametrize(
@@ -286,11 +288,14 @@ def test_memory64_options():
 
 
 def test_shared_memory_is_no_canonical_memory():
-    refused("""(component
+    refused(
+        """(component
       (import "f" (func $f (param "s" string)))
       (core module $m (memory (export "mem") 1 1 shared))
       (core instance $i (instantiate $m))
-      (core func (canon lower (func $f) (memory (core memory $i "mem")))))""", "must match `(memory 0)`")
+      (core func (canon lower (func $f) (memory (core memory $i "mem")))))""",
+        "must match `(memory 0)`",
+    )
 
 
 # ---- values and start functions ----
@@ -441,7 +446,9 @@ def test_types_that_are_large_as_trees():
 def test_nested_equality_bounds_take_linear_time():
     types = [b"\x42\x01\x04\x00\x01r\x03\x01"]
     for i in range(45):
-        types.append(b"\x42" + vec([b"\x02\x03\x02\x01" + leb(i), b"\x04\x00\x01t\x03\x00\x00", b"\x04\x00\x01r\x03\x01"]))
+        types.append(
+            b"\x42" + vec([b"\x02\x03\x02\x01" + leb(i), b"\x04\x00\x01t\x03\x00\x00", b"\x04\x00\x01r\x03\x01"])
+        )
     inner = component((7, vec(types)), (10, b"\x01\x00\x01x\x03\x00" + leb(45)))
     outer = component((7, vec(types)), (4, inner), (5, b"\x01\x00\x00" + vec([name("x") + b"\x03" + leb(45)])))
     begin = time.perf_counter()

@@ -20,10 +20,12 @@ def shown(text: str) -> str:
 
 
 def test_functions_and_interfaces():
-    assert shown("""(component
+    assert (
+        shown("""(component
       (import "a:b/log@0.1.0" (instance (export "log" (func (param "s" string)))))
       (import "now" (func async (result u64)))
-      (export "again" (func 0)))""") == """\
+      (export "again" (func 0)))""")
+        == """\
 package root:component;
 
 world root {
@@ -39,6 +41,7 @@ package a:b@0.1.0 {
   }
 }
 """
+    )
 
 
 def test_resources_and_uses():
@@ -60,13 +63,16 @@ def test_resources_and_uses():
         (alias outer 1 $point (type $p))
         (export "pixel" (type $p' (eq $p)))
         (export "f" (func (param "b" (own $b')) (result (option $p')))))))""")
-    assert """\
+    assert (
+        """\
     resource blob {
       constructor(data: list<u8>);
       read: func(n: size) -> list<u8>;
       merge: static func(a: blob, b: borrow<blob>) -> blob;
     }
-""" in document
+"""
+        in document
+    )
     assert "    type size = u64;\n" in document
     assert "    use types.{blob, point as pixel};\n\n    f: func(b: blob) -> option<pixel>;\n" in document
 
@@ -92,10 +98,12 @@ def test_uses_lead_through_instantiation():
 
 
 def test_plain_names_are_inline_interfaces():
-    world = world_of(validate("""(component
+    world = world_of(
+        validate("""(component
       (import "one" (instance (type $r (record (field "x" u8))) (export "r" (type (eq $r)))))
       (import "two" (implements "a:b/c") (external-id "key") (instance (export "f" (func))))
-      (import "a:b/c" (instance (export "f" (func)) (export "g" (func)))))"""))
+      (import "a:b/c" (instance (export "f" (func)) (export "g" (func)))))""")
+    )
     one, two, three = world.imports.values()
     assert isinstance(one, w.InterfaceItem) and one.interface.name is None and list(one.interface.types) == ["r"]
     assert two.interface is three.interface and two.external_id == "key"

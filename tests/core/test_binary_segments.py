@@ -31,7 +31,10 @@ def _plain(offset: bytes, data: bytes) -> bytes:
 
 
 _USUAL = _module(
-    _plain(b"\x00", b"abc"), _plain(b"\x7f", b""), _plain(b"\x80\x80\xc0\x00", b"x" * 200), _plain(b"\xc0\xbb\x78", b"y")
+    _plain(b"\x00", b"abc"),
+    _plain(b"\x7f", b""),
+    _plain(b"\x80\x80\xc0\x00", b"x" * 200),
+    _plain(b"\xc0\xbb\x78", b"y"),
 )
 _MIXED = _module(
     _plain(b"\x05", b"a"),

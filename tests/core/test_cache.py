@@ -8,7 +8,6 @@ import threading
 import pytest
 
 import core_rt
-
 from core_rt.compile.cache import CodeCache, entry_key
 from tests.core.support import World, wasm
 

@@ -34,7 +34,9 @@ def code(text: str, params: str = "", rest: str = "") -> list[tuple[str, object]
 
 
 def test_offsets_are_those_of_the_module():
-    module, body = last_body("(module (func (param i32) (local i64 i64) (drop (i32.add (local.get 0) (i32.const 500)))))")
+    module, body = last_body(
+        "(module (func (param i32) (local i64 i64) (drop (i32.add (local.get 0) (i32.const 500)))))"
+    )
     names = [BY_CODE[op].mnemonic for op, _, _ in body.code]
     assert names == ["local.get", "i32.const", "i32.add", "drop", "end"]
     for op, _, offset in body.code:
@@ -273,9 +275,7 @@ def test_errors_point_at_the_instruction():
 
 def test_a_body_does_not_read_into_the_next():
     bodies = w.vec([w.body(b"\x02\x40\x0b"), w.body(b"\x0b")])
-    module = decode_module(
-        w.module(("type", w.vec([w.func_type()])), ("func", w.vec([b"\x00"] * 2)), ("code", bodies))
-    )
+    module = decode_module(w.module(("type", w.vec([w.func_type()])), ("func", w.vec([b"\x00"] * 2)), ("code", bodies)))
     with pytest.raises(DecodeError, match="unexpected end"):
         validate_body(module, 0)
     validate_body(module, 1)
@@ -345,7 +345,8 @@ def test_assigned_sets_of_deep_blocks_are_shared_but_complete():
     depth, locals_ = 2000, 1000
     sets = b"".join(b"\x41\x00\x21" + w.leb(i) for i in range(locals_))
     body = validate_body(
-        decode_module(w.one_func(b"\x03\x40" * depth + sets + b"\x0b" * depth + b"\x0b", locals_=[(locals_, b"\x7f")])), 0
+        decode_module(w.one_func(b"\x03\x40" * depth + sets + b"\x0b" * depth + b"\x0b", locals_=[(locals_, b"\x7f")])),
+        0,
     )
     assigned = [imm[2] for op, imm, _ in body.code if op == 3]
     assert len(assigned) == depth and all(a == set(range(locals_)) for a in assigned)
@@ -383,5 +384,7 @@ def test_select_yields_the_known_type_of_the_two():
 
 
 def test_value_types_of_results():
-    _, body = last_body("(module (func (result i64 v128 funcref) (i64.const 0) (v128.const i64x2 0 0) (ref.null func)))")
+    _, body = last_body(
+        "(module (func (result i64 v128 funcref) (i64.const 0) (v128.const i64x2 0 0) (ref.null func)))"
+    )
     assert body.type.results == (I64, V128, FUNCREF)
