@@ -103,7 +103,7 @@ def _sync_body(callee: Callee, task: Task) -> Generator[Any, Any, None]:
             u64[0] = raw
         yield callee.post_return
         inst.flags[1] = 1
-        if task.call is not None:
+        if type(task.call) is HostCall:
             task.call.finish(None)
 
 
@@ -456,6 +456,9 @@ class _Within:
 
     def takes_back(self, error: BaseException, task: Task, thread: Thread) -> bool:
         return False
+
+    def finish(self, error: BaseException | None) -> None:
+        """The host's call is over when its own task is, not with one that came of it."""
 
     @property
     def context(self) -> Any:
