@@ -224,8 +224,9 @@ class AsyncStore(Store):
             if thread is None or not tree.preempted:
                 continue
             await self._slice(tree, thread)
-            while self._turn():
-                pass
+            for _ in range(_TICKS_BETWEEN_CHECKPOINTS):  # some threads yield for ever
+                if not self._turn():
+                    break
 
     async def _slice(self, tree: Tree, thread: Thread) -> None:
         fiber = thread.fiber
