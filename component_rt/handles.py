@@ -100,6 +100,8 @@ class ResourceType:
     """The class of its Python objects; made when first needed (guest resources), or given (host resources)."""
     host: Any = None
     """For a host resource type: the store's `HostResources`."""
+    complete: Callable[[], object] | None = None
+    """Gives the class its name and methods; called once, when the class is first needed."""
 
     def __str__(self) -> str:
         return self.name

@@ -295,10 +295,19 @@ class Instance:
         types = plan.component.type
         self.exports = Namespace(runtime, "", types.exports, plan.exports)
         self._imports: Namespace | None = None
-        # Objects of exported resources may come out of any function: their classes must be complete by then.
+        # Objects of exported resources may come out of any function: their classes are completed when that happens.
         for name, of in types.exports.items():
-            if isinstance(of, t.InstanceType) and any(n.startswith("[") for n in of.exports):
-                self.exports[name]
+            if isinstance(of, t.InstanceType) and (shape := _Shape.of(runtime.component, of.exports)).methods:
+                self._complete_later(name, shape.resources)
+
+    def _complete_later(self, name: str, resources: tuple[str, ...]) -> None:
+        items = self._runtime.plan.exports[name].exports
+        for resource in resources:
+            found = items[resource]
+            rt = self._runtime.item(found) if isinstance(found, int) else found
+            if isinstance(rt, ResourceType) and rt.impl is not None and rt.py_class is None and rt.complete is None:
+                rt.name = resource
+                rt.complete = partial(self.exports.__getitem__, name)
 
     @property
     def imports(self) -> Namespace:

@@ -108,6 +108,9 @@ def _caller() -> tuple[str, int] | None:
 
 def resource_class(rt: ResourceType) -> type[GuestResource]:
     """The class of a guest resource type's objects; a bare one if no namespace has made one."""
+    if rt.py_class is None and rt.complete is not None:
+        complete, rt.complete = rt.complete, None
+        complete()
     if rt.py_class is None:
         from wit.names import kebab_to_camel
 
