@@ -14,6 +14,9 @@ from tests.wast.suites import MISSING, scripts, suite
 SCRIPTS = scripts("component-model")
 # Uses the `cancellable` immediate, which the binary format has since lost (component-model #716): it no longer encodes.
 OUTDATED = {"async/cancellable"}
+# Numbers calls in an order that the specification leaves open. A trio store sets guests aside at ticks, so on a loaded machine another
+# order comes out: these run without ticks.
+IN_ORDER = {"async/async-calls-sync"}
 
 
 def _name(path: Path) -> str:
@@ -34,5 +37,5 @@ RUNNERS = {"sync": run_component_script, "trio": run_component_script_in_trio}
 @pytest.mark.parametrize("store", RUNNERS)
 @pytest.mark.parametrize("path", [path for path in SCRIPTS if _name(path) not in OUTDATED], ids=_name)
 def test_script(path, store, conformance):
-    engine = rt.Engine(core_rt.Config(cache=False))
+    engine = rt.Engine(core_rt.Config(cache=False, epoch_interruption=_name(path) not in IN_ORDER))
     conformance(f"component model, {store} stores", RUNNERS[store](path, engine))
