@@ -301,9 +301,10 @@ class Instance:
                 self._complete_later(name, shape.resources)
 
     def _complete_later(self, name: str, resources: tuple[str, ...]) -> None:
-        items = self._runtime.plan.exports[name].exports
+        inner = self._runtime.plan.exports[name]
+        assert isinstance(inner, InstanceItem)
         for resource in resources:
-            found = items[resource]
+            found: Any = inner.exports[resource]
             rt = self._runtime.item(found) if isinstance(found, int) else found
             if isinstance(rt, ResourceType) and rt.impl is not None and rt.py_class is None and rt.complete is None:
                 rt.name = resource
