@@ -22,7 +22,7 @@ from core_rt.native import call as vm_call
 if TYPE_CHECKING:
     import core_rt
     from component_rt.handles import ResourceType
-    from component_rt.instance import ComponentInstance
+    from component_rt.instance import ComponentInstance, RuntimeOptions
     from component_rt.types import ResourceId, ValType
 
 __all__ = ["GUEST_WORDS", "HOST_WORDS", "LiftLowerContext", "Words"]
@@ -83,6 +83,25 @@ class LiftLowerContext:
     between_guests: bool = False
     budget: list[int] = attrs.field(factory=lambda: [MAX_LIFTED])
     """Bytes of lists and strings that the present call may still carry."""
+
+    @classmethod
+    def of(
+        cls,
+        instance: ComponentInstance,
+        options: RuntimeOptions,
+        resource: Callable[[ResourceId], ResourceType],
+        between_guests: bool,
+    ) -> LiftLowerContext:
+        """The context of a definition with these options."""
+        return cls(
+            instance=instance,
+            resource=resource,
+            memory=NO_MEMORY if options.memory is None else options.memory,
+            realloc_func=options.realloc,
+            encoding=options.encoding,
+            pointer=options.pointer,
+            between_guests=between_guests,
+        )
 
     def __getattr__(self, name: str) -> Any:
         """The store's buffer of core values as typed pointers: `u32`, `i32`, `u64`, `i64`, `f32`, `f64`."""

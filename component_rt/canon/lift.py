@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from component_rt.abi.codegen import CodeCache, Signature, named
-from component_rt.abi.context import NO_MEMORY, LiftLowerContext
+from component_rt.abi.context import LiftLowerContext
 from component_rt.abi.errors import explain
 from component_rt.abi.mismatch import Mismatch
 from component_rt.handles import uncaught
@@ -91,16 +91,7 @@ class LiftedFunc:
 
     def context(self, between_guests: bool) -> LiftLowerContext:
         """The context for lowering arguments into, and lifting results out of, the guest."""
-        options = self.options
-        return LiftLowerContext(
-            instance=self.instance,
-            resource=self.instance.resource,
-            memory=NO_MEMORY if options.memory is None else options.memory,
-            realloc_func=options.realloc,
-            encoding=options.encoding,
-            pointer=options.pointer,
-            between_guests=between_guests,
-        )
+        return LiftLowerContext.of(self.instance, self.options, self.instance.resource, between_guests)
 
     def signature(self, depth: int = 1) -> Signature:
         """What code is generated from."""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from component_rt.abi.codegen import CodeCache, Signature
-from component_rt.abi.context import NO_MEMORY, LiftLowerContext
+from component_rt.abi.context import LiftLowerContext
 from component_rt.abi.errors import explain_value
 from component_rt.canon.lift import LiftedFunc
 from component_rt.handles import CallScope, uncaught
@@ -90,20 +90,6 @@ class HostImport:
         raise explain_value(f"{name}: result", of, result) from None
 
 
-def _context(
-    instance: ComponentInstance, options: RuntimeOptions, resource: Callable[[Any], Any], between_guests: bool
-) -> LiftLowerContext:
-    return LiftLowerContext(
-        instance=instance,
-        resource=resource,
-        memory=NO_MEMORY if options.memory is None else options.memory,
-        realloc_func=options.realloc,
-        encoding=options.encoding,
-        pointer=options.pointer,
-        between_guests=between_guests,
-    )
-
-
 def lower(
     instance: ComponentInstance,
     callee: HostFunc | LiftedFunc,
@@ -123,13 +109,13 @@ def lower(
     if isinstance(callee, HostFunc):
 
         def make_import() -> Callable[[], object]:
-            cx = _context(instance, options, callee.resource, False)
+            cx = LiftLowerContext.of(instance, options, callee.resource, False)
             return cache.get("handler", signature)(cx, HostImport(callee, instance))  # type: ignore[no-any-return]
 
         return core_function(store, core_type, make_import, callee.name)
 
     def make_call() -> Callable[[], object]:
-        cx = _context(instance, options, callee.resource, True)
+        cx = LiftLowerContext.of(instance, options, callee.resource, True)
         return guest_call(instance, callee, cache.get("caller", signature)(cx))
 
     from component_rt.canon.adapt import adapted, can_adapt

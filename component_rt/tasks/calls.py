@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
 from component_rt.abi.codegen import CodeCache, Signature
-from component_rt.abi.context import NO_MEMORY, LiftLowerContext
+from component_rt.abi.context import LiftLowerContext
 from component_rt.abi.errors import explain
 from component_rt.abi.mismatch import Mismatch
 from component_rt.canon.lift import LiftedFunc
@@ -337,20 +337,6 @@ def _nothing() -> None:
 # ---------------------------------------------------------------------------------------------------- guests call
 
 
-def _context(
-    instance: ComponentInstance, options: RuntimeOptions, resource: Callable[[Any], Any], between_guests: bool
-) -> LiftLowerContext:
-    return LiftLowerContext(
-        instance=instance,
-        resource=resource,
-        memory=NO_MEMORY if options.memory is None else options.memory,
-        realloc_func=options.realloc,
-        encoding=options.encoding,
-        pointer=options.pointer,
-        between_guests=between_guests,
-    )
-
-
 def lower_task(
     store: Store,
     instance: ComponentInstance,
@@ -364,10 +350,10 @@ def lower_task(
     def make() -> Callable[[], object]:
         signature = Signature(type=callee.type, context="lower", pointer=options.pointer, is_async=options.is_async)
         if isinstance(callee, HostFunc):
-            cx = _context(instance, options, callee.resource, False)
+            cx = LiftLowerContext.of(instance, options, callee.resource, False)
             call = AsyncHostImport(callee, instance, options.is_async)
             return call.handler(cache.get("handler", signature)(cx, call))
-        cx = _context(instance, options, callee.resource, True)
+        cx = LiftLowerContext.of(instance, options, callee.resource, True)
         halves = cache.get("caller", signature)(cx)
         lower = _LowerAsync if options.is_async else _LowerSync
         return lower(store, instance, Callee.of(store, callee, True), halves, callee.type).handler
