@@ -72,33 +72,16 @@ def _modify(operation: str, narrow: str, size: int, whole: str) -> Emit:
 
 
 def _exchange(narrow: str, size: int, whole: str) -> Emit:
-    """Compare and exchange. The expected value is compared whole: one that does not fit in the access never matches."""
+    """Compare and exchange. The expected value is wrapped to the size of the access, as the new one is."""
 
     def emit(f: Emitter, imm: Memarg) -> None:
         new = _narrowed(f, f.stack.pop(), narrow, whole)
-        expected = f.stack.pop()
+        expected = _narrowed(f, f.stack.pop(), narrow, whole)
         place = _place(f, imm, size)
-        low = _narrowed(f, expected, narrow, whole)
-        if narrow == whole:
-            f.push(f"extractvalue {{ {whole}, i1 }} {_swap(f, narrow, size, place, low, new)}, 0")
-            return
-        fits = f.let(f"icmp eq {whole} {f.let(f'zext {narrow} {low} to {whole}')}, {expected}")
-        swap, read, then = f.new_block(), f.new_block(), f.new_block()
-        f.out(f"br i1 {fits}, label %{swap}, label %{read}")
-        f.place(swap)
-        swapped = f.let(f"extractvalue {{ {narrow}, i1 }} {_swap(f, narrow, size, place, low, new)}, 0")
-        f.out(f"br label %{then}")
-        f.place(read)
-        loaded = f.let(f"load atomic volatile {narrow}, ptr {place} seq_cst, align {size}")
-        f.out(f"br label %{then}")
-        f.place(then)
-        _extended(f, f.let(f"phi {narrow} [ {swapped}, %{swap} ], [ {loaded}, %{read} ]"), narrow, whole)
+        pair = f.let(f"cmpxchg volatile ptr {place}, {narrow} {expected}, {narrow} {new} seq_cst seq_cst, align {size}")
+        _extended(f, f.let(f"extractvalue {{ {narrow}, i1 }} {pair}, 0"), narrow, whole)
 
     return emit
-
-
-def _swap(f: Emitter, lltype: str, size: int, place: str, expected: str, new: str) -> str:
-    return f.let(f"cmpxchg volatile ptr {place}, {lltype} {expected}, {lltype} {new} seq_cst seq_cst, align {size}")
 
 
 def _register() -> None:
