@@ -323,12 +323,16 @@ class Store:
         """Whether the guest that has just left was entered by `start` or `resume`, whose callers expect parked fibers."""
         return bool(self.context.depth == self.park_depth)
 
-    def start(self, site: Any) -> Any:
-        """Call a guest that may be parked: its fiber then, else None with the results in the values buffer."""
+    def start(self, site: Any, status: int | None = None) -> Any:
+        """Call a guest that may be parked: its fiber then, else None with the results in the values buffer.
+
+        With `status` the C call has been made already, and was left with that.
+        """
         outer = self.park_depth
-        self.park_depth = self.context.depth + 1
+        self.park_depth = self.level + 1
         try:
-            status = native.call(site)
+            if status is None:
+                status = native.call(site)
             return self.finish(site, status) if status else None
         except BaseException as error:
             self.unwind(error)

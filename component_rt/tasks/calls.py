@@ -26,6 +26,8 @@ from core_rt.errors import InstancePoisoned, Trap
 from core_rt.native import ffi
 
 if TYPE_CHECKING:
+    import contextvars
+
     from component_rt.instance import ComponentInstance, RuntimeOptions
     from component_rt.store import Store
     from core_rt import types as core
@@ -82,7 +84,7 @@ def thread_body(callee: Callee, task: Task) -> Generator[Any, Any, None]:
         return
     options = callee.lifted.options
     if not options.is_async:
-        yield from _sync_body(callee, task)
+        yield from sync_body(callee, task, callee.site)
     elif callee.callback is None:
         yield callee.site
     else:
@@ -91,20 +93,26 @@ def thread_body(callee: Callee, task: Task) -> Generator[Any, Any, None]:
     task.exit_implicit_thread(thread)
 
 
-def _sync_body(callee: Callee, task: Task) -> Generator[Any, Any, None]:
+def sync_body(callee: Callee, task: Task, enter: Enter) -> Generator[Any, Any, None]:
+    """What follows the arguments of a function that is lifted synchronously; `enter` runs the guest."""
     inst = callee.inst
     u64 = inst.store.core.u64
-    yield callee.site
+    yield enter
     raw = u64[0]
     task.return_(callee.lift_result(task.scope))
     if callee.post_return is not None:
         inst.flags[1] = 0
         if callee.lifted.type.result is not None:
             u64[0] = raw
-        yield callee.post_return
-        inst.flags[1] = 1
-        if type(task.call) is HostCall:
-            task.call.finish(None)
+        yield from post_return(callee, task, callee.post_return)
+
+
+def post_return(callee: Callee, task: Task, enter: Enter) -> Generator[Any, Any, None]:
+    """The post-return function, during which the guest may not leave."""
+    yield enter
+    callee.inst.flags[1] = 1
+    if type(task.call) is HostCall:
+        task.call.finish(None)
 
 
 def _event_loop(callee: Callee, task: Task, thread: Thread) -> Generator[Any, Any, None]:
@@ -238,7 +246,14 @@ class HostCall:
         "tree",
     )
 
-    def __init__(self, store: Store, callee: Callee, label: str, args: tuple[Any, ...]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        callee: Callee,
+        label: str,
+        args: tuple[Any, ...],
+        context: contextvars.Context | None = None,
+    ) -> None:
         self.store = store
         self.callee = callee
         self.label = label
@@ -252,8 +267,8 @@ class HostCall:
         self.result: Any = None
         self.error: BaseException | None = None
         self.on_done: Callable[[], None] = _nothing
-        self.context: Any = None
-        """The caller's `contextvars.Context`, for host functions that are called on the way."""
+        self.context: Any = context
+        """The caller's context, for host functions that are called on the way."""
         self.task = Task(callee.inst, callee.lifted, self._start, self._resolve, None, self)
 
     def steps(self) -> Steps:
@@ -323,11 +338,17 @@ class HostCall:
             raise self.error
         result = self.result
         if isinstance(self.callee.lifted.type.result, ResultType):
-            if type(result) is Err:
-                raise result
-            if type(result) is Ok:
-                return result.value
+            return opened(result)
         return result
+
+
+def opened(result: Any) -> Any:
+    """The `result` of a function as Python code sees it: the value, or `Err` raised."""
+    if type(result) is Err:
+        raise result
+    if type(result) is Ok:
+        return result.value
+    return result
 
 
 def _nothing() -> None:

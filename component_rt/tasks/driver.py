@@ -29,6 +29,7 @@ import trio
 from component_rt.store import Store
 from component_rt.tasks.arguments import bind_arguments
 from component_rt.tasks.calls import Callee, HostCall, run_destructor
+from component_rt.tasks.quick import quick_call
 from component_rt.tasks.scheduler import ASIDE, Tree
 from component_rt.tasks.thread import Steps, Thread
 from component_rt.values import Err
@@ -279,21 +280,39 @@ class AsyncStore(Store):
     def task_function(self, lifted: LiftedFunc, name: str, label: str) -> Callable[..., Any]:
         """The `async def` for an export."""
         bind = bind_arguments(lifted, name)
-        scheduler = self.scheduler
-        of, checkpoint = Callee.of, trio.lowlevel.cancel_shielded_checkpoint
-        flags = lifted.instance.root.flags
+        scheduler, core, count = self.scheduler, self.core, bind.count
+        checkpoint_if_cancelled = trio.lowlevel.checkpoint_if_cancelled
+        checkpoint = trio.lowlevel.cancel_shielded_checkpoint
+        flags, tree = lifted.instance.root.flags, Tree.of(lifted.instance)
+        callee: Callee | None = None
+        quick: Callable[[tuple[Any, ...]], Any] | None = None
 
         async def function(*args: Any, **kwargs: Any) -> Any:
-            if kwargs or len(args) != bind.count:
+            nonlocal callee, quick
+            if kwargs or len(args) != count:
                 args = bind(*args, **kwargs)
-            await trio.lowlevel.checkpoint_if_cancelled()
-            self.core.check()
-            call = HostCall(self, of(self, lifted, False), label, args)
-            call.context = contextvars.copy_context()
-            if self.working or call.tree.aside is not None or not flags[0]:
-                scheduler.post(call.tree, call.steps(), call)
+            await checkpoint_if_cancelled()
+            if core.closed:
+                core.check()
+            if callee is None:
+                callee = Callee.of(self, lifted, False)
+                quick = quick_call(self, callee, label)
+            free = flags[0] and tree.aside is None and not self.working
+            if quick is not None and free:
+                try:
+                    call = quick(args)
+                except Exception:
+                    await checkpoint()
+                    raise
+                if type(call) is not HostCall:
+                    await checkpoint()
+                    return call
             else:
-                scheduler.run(call.tree, call.steps())
+                call = HostCall(self, callee, label, args, self.caller_context())
+                if free:
+                    scheduler.run(tree, call.steps())
+                else:
+                    scheduler.post(tree, call.steps(), call)
             if call.done:
                 await checkpoint()
             else:
@@ -303,6 +322,10 @@ class AsyncStore(Store):
         function.__name__ = function.__qualname__ = name
         function.__doc__ = f"{label}: {lifted.type}"
         return function
+
+    def caller_context(self) -> contextvars.Context:
+        """The context of the trio task that makes a call. It can change nothing in it before the call is over."""
+        return trio.lowlevel.current_task().context
 
     async def _wait(self, call: HostCall) -> None:
         task = trio.lowlevel.current_task()
@@ -330,7 +353,7 @@ class AsyncStore(Store):
             self._stop(call)
         elif call.callee.inst not in self.cancellers:
             if not self._computes(call):
-                call.on_done = _nothing
+                self._leave_to_itself(call)
                 return trio.lowlevel.Abort.SUCCEEDED
             self._nursery.start_soon(self._leave_alone, call)
         else:
@@ -338,6 +361,12 @@ class AsyncStore(Store):
             self.scheduler.post(tree, call.cancel())
             self._nursery.start_soon(self._expire, call, grace)
         return trio.lowlevel.Abort.FAILED
+
+    @staticmethod
+    def _leave_to_itself(call: HostCall) -> None:
+        """Nobody waits for the call any more."""
+        call.on_done = _nothing
+        call.context = call.context.copy()
 
     def _computes(self, call: HostCall) -> bool:
         """Whether a guest of `call` is what computes just now."""
@@ -455,7 +484,7 @@ class AsyncStore(Store):
         tree = Tree.of(rt.impl)
         if rt.impl.root.first_trap is not None:
             return
-        if self.working or tree.aside is not None or self.scheduler.current is not None:
+        if self.working or tree.aside is not None or self.scheduler.busy:
             self.scheduler.post(tree, run_destructor(self, rt, rep, None))
         else:
             self.scheduler.run(tree, run_destructor(self, rt, rep, None))

@@ -42,6 +42,7 @@ from core_rt.store import PARK
 
 if TYPE_CHECKING:
     from component_rt.instance import ComponentInstance
+    from component_rt.tasks.quick import Absent
 
 __all__ = ["ASIDE", "Enter", "Scheduler", "Tree"]
 
@@ -128,13 +129,25 @@ class Tree:
 class Scheduler:
     """See the module. `core` runs fibers; `notify` is called when there is something to do again."""
 
-    __slots__ = ("_blamed", "_crossed", "_preempting", "choose", "core", "current", "nested", "notify", "ready")
+    __slots__ = (
+        "_blamed",
+        "_crossed",
+        "_current",
+        "_preempting",
+        "absent",
+        "choose",
+        "core",
+        "nested",
+        "notify",
+        "ready",
+    )
 
     def __init__(self, core: Core) -> None:
         self.core = core
         self.ready: deque[Thread] = deque()
-        self.current: Thread | None = None
-        """The specification's `current_thread()`."""
+        self._current: Thread | None = None
+        self.absent: Absent | None = None
+        """What makes the current thread if somebody asks for it: a call is being done without one (`quick`)."""
         self.choose: Callable[[int], int] | None = None
         """Which of n ready threads is next; None: the first."""
         self.notify: Callable[[], None] = lambda: None
@@ -145,6 +158,23 @@ class Scheduler:
         """Trees that a chain of another tree is in, and that have threads deferred for that."""
         self.nested = 0
         """How many chains are being run inside Python frames that cannot be put aside."""
+
+    @property
+    def current(self) -> Thread | None:
+        """The specification's `current_thread()`."""
+        thread = self._current
+        if thread is None and self.absent is not None:
+            thread = self.absent.make()
+        return thread
+
+    @current.setter
+    def current(self, thread: Thread | None) -> None:
+        self._current = thread
+
+    @property
+    def busy(self) -> bool:
+        """Whether a guest is being run further up the stack of Python."""
+        return self._current is not None or self.absent is not None
 
     # ------------------------------------------------------------------------------------------------ turns
 
@@ -210,9 +240,13 @@ class Scheduler:
         tree.preempted = False
         self._go(tree, thread, entered)
 
-    def _go(self, tree: Tree, thread: Thread, entered: tuple[Any, ...]) -> None:
+    def go_on(self, thread: Thread, first: Callable[[], Any] | None) -> None:
+        """Go on with a thread that is running already; `first()` is what it yields first."""
+        self._go(thread.tree, thread, (), first)
+
+    def _go(self, tree: Tree, thread: Thread, entered: tuple[Any, ...], first: Callable[[], Any] | None = None) -> None:
         try:
-            aside = self._chain(thread)
+            aside = self._chain(thread, first)
         except BaseException as error:
             if tree.root is not None and tree.root.first_trap is None:
                 self.kill(tree, error)
@@ -242,14 +276,17 @@ class Scheduler:
 
     # ------------------------------------------------------------------------------------------------ chains
 
-    def _chain(self, thread: Thread) -> Thread | None:
+    def _chain(self, thread: Thread, first: Callable[[], Any] | None = None) -> Thread | None:
         """Run `thread` and whomever it resumes. None: it is over; a thread: it was put aside there."""
-        outer = self.current
-        value = thread.take_value()
+        outer = self._current
+        value = thread.take_value() if first is None else None
         try:
             while True:
-                self.current = thread
-                op = self._step(thread, value)
+                self._current = thread
+                if first is None:
+                    op = self._step(thread, value)
+                else:
+                    op, first = first(), None
                 if op is BLOCK:
                     back, thread.resumer = thread.resumer, None
                 elif op is _EXIT:
@@ -275,7 +312,7 @@ class Scheduler:
             self._unwind(thread, error)
             raise
         finally:
-            self.current = outer
+            self._current = outer
 
     def _step(self, thread: Thread, value: bool | None) -> Any:
         """Run one thread until it yields something that concerns others."""
@@ -415,7 +452,7 @@ class Scheduler:
             call.fail(error, call in self._blamed or len(calls) == 1)
 
     def _running(self) -> set[Thread]:
-        found, thread = set(), self.current
+        found, thread = set(), self._current
         while thread is not None:
             found.add(thread)
             thread = thread.resumer
