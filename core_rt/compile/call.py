@@ -42,7 +42,7 @@ def pop_arguments(f: Emitter, sig: Signature) -> str:
 
 def call(f: Emitter, sig: Signature, callee: str, vmctx: str, arguments: str) -> None:
     """Call `callee` in the C convention and push its results."""
-    if f.gc_values or f.slots:
+    if f.rooted:
         spill_roots(f)
     if sig.multiple:
         area = f.ret_slots(sig)

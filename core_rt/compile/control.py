@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from core_rt.compile.emitter import Emitter, Label
-from core_rt.compile.handlers import HANDLERS, SLOT_HANDLERS, emits
+from core_rt.compile.handlers import HANDLERS, emits
 from core_rt.compile.roots import CURRENT, leave_frame
 from core_rt.compile.signature import is_gcref, lltype
 from core_rt.errors import TrapCode
@@ -138,8 +138,11 @@ def open_label(f: Emitter, kind: str, imm: tuple[Any, ...]) -> Label:
     f.blocks += 1
     params = _lltypes(imm[0])
     label = Label(kind, f"b{f.blocks}", len(f.stack) - len(params), params, _lltypes(imm[1]))
-    if not f.slots:
+    if not f.slotted:
         label.assigned = tuple(sorted(imm[2]))
+    elif not f.slots.issuperset(imm[2]):
+        for local in sorted(imm[2] - f.slots):
+            f.slot(local)
     label.handler = f.handler
     f.labels.append(label)
     return label
@@ -331,6 +334,7 @@ def branch_if(f: Emitter, bit: str, depth: int) -> None:
     then = f"b{f.blocks}"
     f.out(f"br i1 {bit}, label %{label.name}, label %{then}\n{then}:")
     f.block = then
+    f.known.clear()
     f.begin_region()
 
 
@@ -376,7 +380,7 @@ def _nop(f: Emitter, imm: Any) -> None:
 
 def write_body(f: Emitter) -> None:
     """Write the whole body of a function."""
-    handlers = SLOT_HANDLERS if f.slots else HANDLERS
+    handlers = HANDLERS
     open_function(f)
     code = f.code
     for op, imm, f.offset in code:
@@ -385,7 +389,7 @@ def write_body(f: Emitter) -> None:
 
 def write_body_counting(f: Emitter) -> None:
     """As `write_body`, counting fuel: one for each instruction that does something."""
-    handlers = SLOT_HANDLERS if f.slots else HANDLERS
+    handlers = HANDLERS
     free = _FREE
     open_function(f)
     code = f.code
@@ -401,7 +405,7 @@ def write_body_with_lines(f: Emitter, location: Callable[[int], int]) -> None:
     Every instruction carries the location of the last call or memory access before it in the text: LLVM may fold a load into the
     arithmetic that follows, and the result has the location of that.
     """
-    handlers = SLOT_HANDLERS if f.slots else HANDLERS
+    handlers = HANDLERS
     free = _FREE
     counting = f.unit.fuel
     lines, cold = f.lines, f.cold

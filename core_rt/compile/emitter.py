@@ -2,7 +2,10 @@
 
 Theory of operation. Wasm is structured, so SSA form falls out of one pass: the operand stack and the locals are Python
 lists of LLVM operands ("%12", "7", "null"); where control joins (`end`, loop heads) phis are written for what differs.
-No local ever lives in an `alloca`, so code that no pass has looked at is still fast.
+
+Code for LLVM's quick register allocator is written otherwise (`Unit.slotted`): it would keep every value that crosses from block
+to block in memory, and copy it for every phi. There a local whose values would be joined has a *slot* on the stack from the first
+structured instruction on that assigns it. Within a basic block its value is known and used without a load.
 
 Rules:
 - Ordinary values are numbered ("%12"), which LLVM requires to be in the order of the text, and which it parses at half the
@@ -105,6 +108,7 @@ class Emitter:
         "bool_value",
         "catches",
         "code",
+        "collects",
         "cold",
         "fuel_cost",
         "fuel_line",
@@ -112,6 +116,7 @@ class Emitter:
         "gc_slots",
         "gc_values",
         "handler",
+        "known",
         "labels",
         "last_reads",
         "lines",
@@ -124,6 +129,7 @@ class Emitter:
         "ret_area",
         "signature",
         "slot_access",
+        "slotted",
         "slots",
         "stack",
         "traps",
@@ -160,6 +166,9 @@ class Emitter:
         self.unlikely = UNLIKELY if unit.optimised else ""
         self.local_types = [lltype(t) for t in body.locals]
         self.locals = [f"%{i + 1}" for i in range(len(signature.params))]
+        """Values of the locals; "" for one that has a slot."""
+        self.known: dict[int | str, str] = {}
+        """In this basic block: local with a slot → its value; i32 → the same as i64, unsigned."""
         self.gc_values: set[str] = set()
         self.vectors: dict[str, tuple[str, str]] = {}
         """v128 → the same value as another vector type, where it was computed as that."""
@@ -170,10 +179,13 @@ class Emitter:
         self.catches = any(op == _TRY_TABLE for op, _, _ in body.code) if body.uses & Uses.EXCEPTIONS else False
         self.handler = "null"
         self.tries = 0
-        self.slots = self.catches or _joins_too_much(body)
+        self.slots: set[int] = set()
+        """Locals that have slots."""
+        self.slotted = unit.slotted or self.catches or _joins_too_much(body)
         self.slot_access = "volatile " if self.catches else ""
+        self.collects = unit.collects or self.catches
         self.gc_slots = 1 if self.catches else 0
-        if self.slots:
+        if self.catches:
             self._put_locals_in_slots()
         for i, valtype in enumerate(body.locals[: len(signature.params)]):
             if is_gcref(valtype):
@@ -191,14 +203,32 @@ class Emitter:
         return zeros
 
     def _put_locals_in_slots(self) -> None:
-        """Give every local a place on the stack: see `_joins_too_much`."""
+        """Give every local a slot from the beginning: an exception's landing reads them there (see exception.py)."""
         for i, (type_, value) in enumerate(zip(self.local_types, self.locals)):
             self.preamble[f"%local{i}"] = (
                 f"%local{i} = alloca {type_}\nstore {self.slot_access}{type_} {value}, ptr %local{i}"
             )
-        self.locals = []
+        self.slots.update(range(len(self.locals)))
+        self.locals = [""] * len(self.locals)
+
+    def slot(self, local: int) -> None:
+        """Give a local a slot, which holds its value from here on. Nothing that is written later runs before this."""
+        self.slots.add(local)
+        type_ = self.local_types[local]
+        self.preamble[f"%local{local}"] = f"%local{local} = alloca {type_}"
+        self.out(f"store {type_} {self.locals[local]}, ptr %local{local}")
+        self.locals[local] = ""
 
     # ------------------------------------------------------------------------------------------- writing
+
+    def wide(self, value: str) -> str:
+        """An i32 as an unsigned i64."""
+        found = self.known.get(value)
+        if found is None:
+            self.n = n = self.n + 1
+            self.out(f"%{n} = zext i32 {value} to i64")
+            self.known[value] = found = f"%{n}"
+        return found
 
     def let(self, text: str) -> str:
         """Write an instruction that has a value; returns the value."""
@@ -221,6 +251,7 @@ class Emitter:
         """Begin a basic block."""
         self.out(f"{label}:")
         self.block = label
+        self.known.clear()
 
     def entry(self, name: str, text: str) -> str:
         """A value that is computed once, at entry; `text` may use values that are in the preamble already."""
@@ -299,6 +330,11 @@ class Emitter:
             f"br label %{then}",
         ]
 
+    @property
+    def rooted(self) -> bool:
+        """Whether references into the heap may be live."""
+        return bool(self.gc_values) or self.collects and bool(self.slots)
+
     # ------------------------------------------------------------------------------------------- conditions and traps
 
     def push_bool(self, bit: str) -> None:
@@ -332,6 +368,7 @@ class Emitter:
         label = self.trap_label(code)
         self.blocks += 1
         self.block = then = f"b{self.blocks}"
+        self.known.clear()
         self.out(f"br i1 {bit}, label %{label}, label %{then}{self.unlikely}\n{then}:")
 
     def trap_unless(self, bit: str, code: TrapCode) -> None:
@@ -352,7 +389,7 @@ class Emitter:
         unit = self.unit
         if bounded or not unit.interruptible:
             pass
-        elif poll and unit.page_polls and not self.gc_values and not self.slots:
+        elif poll and unit.page_polls and not self.rooted:
             # The page becomes unreadable when the host wants in; no branch, and no call for LLVM to save registers for. The
             # collector may run then, so functions with references take the other way, which shows them to it.
             self.let(
@@ -440,7 +477,7 @@ _JOINING: Final = frozenset(
 
 def _joins_too_much(body: FuncBody) -> bool:
     """Whether phis could take quadratic time and space: a function of many locals and many branches that some compiler, or somebody
-    who means harm, made. Its locals then live in memory, which LLVM's passes undo where they run."""
+    who means harm, made. Its locals then have slots, which LLVM's passes undo where they run."""
     count = len(body.locals)
     if count * len(body.code) <= _JOINS_MOST:
         return False

@@ -13,14 +13,11 @@ from core_rt.opcodes import OPCODES
 if TYPE_CHECKING:
     from core_rt.compile.emitter import Emitter
 
-__all__ = ["HANDLERS", "SLOT_HANDLERS", "Emit", "emits", "register", "register_slot"]
+__all__ = ["HANDLERS", "Emit", "emits", "register"]
 
 Emit: TypeAlias = "Callable[[Emitter, Any], None]"
 
 HANDLERS: Final[dict[int, Emit]] = {}
-
-SLOT_HANDLERS: Final[dict[int, Emit]] = {}
-"""The same for functions that keep their locals in memory (`Emitter.slots`)."""
 
 _CODES: dict[str, list[int]] = {}
 for _row in OPCODES:
@@ -32,13 +29,6 @@ def register(mnemonic: str, emit: Emit) -> None:
     for code in _CODES[mnemonic]:
         assert code not in HANDLERS, mnemonic
         HANDLERS[code] = emit
-        SLOT_HANDLERS.setdefault(code, emit)
-
-
-def register_slot(mnemonic: str, emit: Emit) -> None:
-    """Enter the function for an instruction on locals in memory."""
-    for code in _CODES[mnemonic]:
-        SLOT_HANDLERS[code] = emit
 
 
 def emits(*mnemonics: str) -> Callable[[Emit], Emit]:

@@ -44,9 +44,13 @@ def address(f: Emitter, memory: int, index: str, offset: int, size: int) -> str:
         if index[0] != "%":
             offset += int(index) & 0xFFFF_FFFF
         else:
-            f.n = n = f.n + 2
-            f.out(f"%{n - 1} = zext i32 {index} to i64\n%{n} = getelementptr i8, ptr {start}, i64 %{n - 1}")
-            start = f"%{n}"
+            wide = f.known.get(index) or f.wide(index)
+            f.n = n = f.n + 1
+            if offset:  # one instruction for both; the size of the array does not matter
+                f.out(f"%{n} = getelementptr [1 x i8], ptr {start}, i64 {wide}, i64 {offset}")
+            else:
+                f.out(f"%{n} = getelementptr i8, ptr {start}, i64 {wide}")
+            return f"%{n}"
         if not offset:
             return start
         f.n = n = f.n + 1
@@ -82,7 +86,7 @@ def operand64(f: Emitter, is64: bool, value: str) -> str:
         return value
     if value[0] != "%":
         return str(int(value) & 0xFFFF_FFFF)
-    return f.let(f"zext i32 {value} to i64")
+    return f.wide(value)
 
 
 # ------------------------------------------------------------------------------------------------------ loads, stores

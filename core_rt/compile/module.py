@@ -121,6 +121,7 @@ class CompiledModule:
             lines,
             members,
             tail_members,
+            slotted=not optimised,
         )
 
     def _write(self, defined: int, *, lines: bool) -> str:

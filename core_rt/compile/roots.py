@@ -34,13 +34,13 @@ CURRENT: Final = -8
 def live_roots(f: Emitter) -> list[str]:
     """The references that are live here, each once."""
     gc = f.gc_values
-    locals_ = [] if f.slots else [f.locals[i] for i in _live_locals(f)]
+    locals_ = [f.locals[i] for i in _live_locals(f) if i not in f.slots]
     return list(dict.fromkeys([v for v in locals_ + f.stack if v in gc]))
 
 
 def _slots(f: Emitter) -> list[int]:
     """Locals in memory that hold references."""
-    return _live_locals(f) if f.slots else []
+    return [i for i in _live_locals(f) if i in f.slots] if f.slots else []
 
 
 def _live_locals(f: Emitter) -> list[int]:
@@ -76,7 +76,7 @@ def _last_reads(f: Emitter) -> dict[int, int]:
 
 def spill_roots(f: Emitter) -> None:
     """Write the live references to the frame: before a call."""
-    if not f.gc_values and not f.slots:
+    if not f.rooted:
         return
     roots = live_roots(f) + [f.let(f"load {f.slot_access}i32, ptr %local{i}") for i in _slots(f)]
     if not roots and not f.gc_slots:
@@ -91,7 +91,7 @@ def spill_roots(f: Emitter) -> None:
 
 def cold_spill(f: Emitter, label: str) -> list[str]:
     """As `spill_roots`, as lines for a cold block."""
-    if not f.gc_values and not f.slots:
+    if not f.rooted:
         return []
     roots = live_roots(f)
     lines = []

@@ -98,6 +98,8 @@ class Unit:
     lines: bool = False
     members: frozenset[int] = frozenset()
     tail_members: frozenset[int] = frozenset()
+    slotted: bool = False
+    """Locals whose values are joined live on the stack: see emitter.py."""
     current: int = attrs.field(init=False, default=0)
     """The defined function being written."""
     num_imports: int = attrs.field(init=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from core_rt.compile.emitter import INVARIANT
-from core_rt.compile.handlers import emits, register_slot
+from core_rt.compile.handlers import emits
 from core_rt.compile.signature import is_gcref, lltype
 from core_rt.types import ValType
 
@@ -13,40 +13,43 @@ if TYPE_CHECKING:
     from core_rt.compile.emitter import Emitter
 
 
+def _load(f: Emitter, index: int) -> str:
+    value = f.let(f"load {f.slot_access}{f.local_types[index]}, ptr %local{index}")
+    if f.collects and is_gcref(f.body.locals[index]):
+        f.gc_values.add(value)
+    if not f.slot_access:
+        f.known[index] = value
+    return value
+
+
+def _store(f: Emitter, index: int, value: str) -> None:
+    f.out(f"store {f.slot_access}{f.local_types[index]} {value}, ptr %local{index}")
+    if not f.slot_access:
+        f.known[index] = value
+
+
 @emits("local.get")
 def _local_get(f: Emitter, index: int) -> None:
-    f.stack.append(f.locals[index])
+    f.stack.append(f.locals[index] or f.known.get(index) or _load(f, index))
 
 
 @emits("local.set")
 def _local_set(f: Emitter, index: int) -> None:
-    f.locals[index] = f.stack.pop()
+    value = f.stack.pop()
+    if f.locals[index]:
+        f.locals[index] = value
+    else:
+        _store(f, index, value)
     f.bool_line = -1  # the value now has a second user: `condition` must not take its text back
 
 
 @emits("local.tee")
 def _local_tee(f: Emitter, index: int) -> None:
-    f.locals[index] = f.stack[-1]
+    if f.locals[index]:
+        f.locals[index] = f.stack[-1]
+    else:
+        _store(f, index, f.stack[-1])
     f.bool_line = -1
-
-
-def _slot_get(f: Emitter, index: int) -> None:
-    f.push(f"load {f.slot_access}{f.local_types[index]}, ptr %local{index}")
-    if is_gcref(f.body.locals[index]):
-        f.gc_values.add(f.stack[-1])
-
-
-def _slot_set(f: Emitter, index: int) -> None:
-    f.out(f"store {f.slot_access}{f.local_types[index]} {f.stack.pop()}, ptr %local{index}")
-
-
-def _slot_tee(f: Emitter, index: int) -> None:
-    f.out(f"store {f.slot_access}{f.local_types[index]} {f.stack[-1]}, ptr %local{index}")
-
-
-register_slot("local.get", _slot_get)
-register_slot("local.set", _slot_set)
-register_slot("local.tee", _slot_tee)
 
 
 @emits("global.get")

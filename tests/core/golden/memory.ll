@@ -4,11 +4,10 @@ entry:
 %memory1 = getelementptr i8, ptr %0, i64 88
 %mem1 = load ptr, ptr %memory1, !invariant.load !0
 %2 = zext i32 %1 to i64
-%3 = getelementptr i8, ptr %mem1, i64 %2
-%4 = getelementptr i8, ptr %3, i64 4
-%5 = load volatile i8, ptr %4, align 1
-%6 = sext i8 %5 to i64
-ret i64 %6
+%3 = getelementptr [1 x i8], ptr %mem1, i64 %2, i64 4
+%4 = load volatile i8, ptr %3, align 1
+%5 = sext i8 %4 to i64
+ret i64 %5
 }
 
 ; store
