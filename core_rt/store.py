@@ -15,6 +15,7 @@ Invariants:
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, final
@@ -91,6 +92,7 @@ class Store:
         "on_interrupt",
         "park_depth",
         "refs",
+        "seconds_in_slices",
         "table_elements",
         "tables",
         "tags",
@@ -129,6 +131,8 @@ class Store:
         self.on_interrupt: Callable[[], object] | None = None
         """Called when a guest has run into a tick of the epoch; it may answer `PARK` where `can_park`."""
         self.park_depth = 0
+        self.seconds_in_slices = 0.0
+        """Processor time that guests have spent in `resume_slice`."""
         self.refs = References(self)
         engine.register(self)
 
@@ -360,7 +364,9 @@ class Store:
         """
         context = self.context
         try:
+            since = time.thread_time()
             status: int = native.resume(fiber)
+            self.seconds_in_slices += time.thread_time() - since
             while status:
                 if status == _LIBCALL:
                     fiber.answer[0] = LIBCALLS[fiber.libcall](self, fiber)
@@ -372,7 +378,9 @@ class Store:
                     if status in (_INTERRUPT, _HOST_CALL):
                         native.park(fiber)
                     return status
+                since = time.thread_time()
                 status = native.resume_running(context)
+                self.seconds_in_slices += time.thread_time() - since
         except BaseException as error:
             self.unwind(error)
             raise

@@ -10,8 +10,9 @@ everything else that is ready have its turn and continues the guest in a worker 
 the host, that happens here again.
 
 Cancellation of a call: a guest's asynchronous function is told (`task.cancel` protocol) and has `cancel_grace` seconds to end the
-call, hardly any if it is computing and so cannot be told. A synchronous function cannot be told at all: it is stopped when its tick
-is over, or at once if a host function holds it up. Stopping means that its tree of instances is poisoned; others go on.
+call. One that is computing cannot be told: it is on trial (`_trials`) until it waits, and stopped when it is found computing at
+the end of `_STRIKES` ticks. A synchronous function cannot be told at all: it is stopped when its tick is over, or at once if a
+host function holds it up. Stopping means that its tree of instances is poisoned; others go on.
 Many guests do not import `task.cancel`: they have no idea of cancellation, and some fall over when told of it. Their calls are left
 alone: the task goes on without anybody who wants its result, unless it is computing.
 """
@@ -47,10 +48,8 @@ if TYPE_CHECKING:
 __all__ = ["AsyncStore", "open_store"]
 
 _TICKS_BETWEEN_CHECKPOINTS = 64
-_COMPUTING_GRACE = 0.2
-"""Seconds for a guest that computes while it should be told of a cancellation."""
-_PAUSES = 25
-"""How many tenths of that for one that will not understand: it may pause by itself."""
+_STRIKES = 2
+"""At the end of how many ticks the guest of a cancelled call may be found computing before it is stopped."""
 _INTERRUPT = structs.STATUS_INTERRUPT
 _HOST_CALL = structs.STATUS_HOST_CALL
 
@@ -129,6 +128,8 @@ class AsyncStore(Store):
         self._asides: list[Tree] = []
         """Trees whose awaited host function has ended."""
         self._preempted: dict[Tree, None] = {}
+        self._trials: dict[HostCall, int] = {}
+        """Cancelled calls whose guests were computing, and how many ticks they have gone on with it since."""
         self.scheduler.notify = self.notify
         self.core.on_interrupt = self._interrupted
 
@@ -228,10 +229,13 @@ class AsyncStore(Store):
             for _ in range(_TICKS_BETWEEN_CHECKPOINTS):  # some threads yield for ever
                 if not self._turn():
                     break
+            if self._trials:
+                self._judge()
 
     async def _slice(self, tree: Tree, thread: Thread) -> None:
         fiber = thread.fiber
         core = self.core
+        before = core.seconds_in_slices
         self.working = tree.working = True
         failure: BaseException | None = None
         status = 0
@@ -251,6 +255,9 @@ class AsyncStore(Store):
             return
         if failure is None and status == _INTERRUPT:
             self._preempted[tree] = None
+            # On a busy machine a tick may pass in which the guest has hardly run.
+            if core.seconds_in_slices - before > self.engine.config.tick_seconds / 2:
+                self._strike(tree)
             return
         problem = failure
 
@@ -272,6 +279,7 @@ class AsyncStore(Store):
             while thread.resumer is not None:
                 thread = thread.resumer
             self._preempted[thread.tree] = None
+            self._strike(thread.tree)
             self.notify()
         return answer
 
@@ -348,18 +356,18 @@ class AsyncStore(Store):
             call.done = True
             call.stopped = True
             return trio.lowlevel.Abort.SUCCEEDED
-        assert self._nursery is not None
         if not call.task.is_async:
             self._stop(call)
-        elif call.callee.inst not in self.cancellers:
-            if not self._computes(call):
-                self._leave_to_itself(call)
-                return trio.lowlevel.Abort.SUCCEEDED
-            self._nursery.start_soon(self._leave_alone, call)
-        else:
-            grace = min(self.cancel_grace, _COMPUTING_GRACE) if self._computes(call) else self.cancel_grace
+        elif self._computes(call):
+            self._trials[call] = 0
+            if call.callee.inst in self.cancellers:
+                self.scheduler.post(tree, call.cancel())
+        elif call.callee.inst in self.cancellers:
             self.scheduler.post(tree, call.cancel())
-            self._nursery.start_soon(self._expire, call, grace)
+            self.start_task(self._expire, call)
+        else:
+            self._leave_to_itself(call)
+            return trio.lowlevel.Abort.SUCCEEDED
         return trio.lowlevel.Abort.FAILED
 
     @staticmethod
@@ -377,7 +385,29 @@ class AsyncStore(Store):
             thread = thread.resumer
         return False
 
-    async def _expire(self, call: HostCall, grace: float) -> None:
+    def _strike(self, tree: Tree) -> None:
+        """A guest was found computing at the end of a tick."""
+        for call in self._trials:
+            if call.tree is tree:
+                self._trials[call] += 1
+
+    def _judge(self) -> None:
+        """Cancelled calls whose guests were computing: stop those that go on with it, treat the others like any that wait."""
+        for call, strikes in list(self._trials.items()):
+            if not call.done and self._computes(call):
+                if strikes < _STRIKES:
+                    continue
+                self._stop(call)
+            elif not call.done and call.callee.inst in self.cancellers:
+                self.start_task(self._expire, call)
+            elif not call.done:
+                tell = call.on_done
+                self._leave_to_itself(call)
+                call.stopped = True
+                tell()
+            del self._trials[call]
+
+    async def _expire(self, call: HostCall) -> None:
         """Give the guest of a cancelled call its time."""
         over = trio.Event()
         tell = call.on_done
@@ -392,23 +422,10 @@ class AsyncStore(Store):
         while not call.done and ended != call.tree.ended:
             # Many calls may have been cancelled at once: as long as the guest ends some of them it is at it.
             ended = call.tree.ended
-            with trio.move_on_after(grace):
+            with trio.move_on_after(self.cancel_grace):
                 await over.wait()
         if not call.done:
             self._stop(call)
-
-    async def _leave_alone(self, call: HostCall) -> None:
-        """A guest that cannot be told is computing: wait until it pauses, or stop it if it does not."""
-        for _ in range(_PAUSES):
-            await trio.sleep(_COMPUTING_GRACE / 10)
-            if call.done:
-                return
-            if not self._computes(call):
-                tell, call.on_done = call.on_done, _nothing
-                call.stopped = True
-                tell()
-                return
-        self._stop(call)
 
     def _stop(self, call: HostCall) -> None:
         """Poison the tree: now, or when the tick that a guest of it is computing in is over."""

@@ -33,7 +33,7 @@ from collections.abc import Callable, Generator
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from component_rt.handles import trap
+from component_rt.handles import caught_by_nobody, trap
 from component_rt.tasks.states import THREAD, ThreadState, advance
 from component_rt.tasks.streams import CopyEnd
 from component_rt.tasks.thread import BLOCK, Switch, Thread, Turns
@@ -309,8 +309,11 @@ class Scheduler:
                     return None
                 thread, value = back, None
         except BaseException as error:
-            self._unwind(thread, error)
-            raise
+            trapped = caught_by_nobody(error)
+            self._unwind(thread, error if trapped is None else trapped)
+            if trapped is None:
+                raise
+            raise trapped from error
         finally:
             self._current = outer
 
