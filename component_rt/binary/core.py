@@ -7,7 +7,6 @@ from typing import Any
 from component_rt.binary.reader import Reader
 from component_rt.binary.syntax import CoreExternExpr, CoreModuleTypeExpr, CoreRec, CoreSub, CoreValExpr
 from core_rt import types as core
-from core_rt.errors import ValidationError
 
 __all__ = ["read_core_type", "read_core_valtype", "read_rec"]
 
@@ -132,11 +131,8 @@ def _decl(r: Reader) -> tuple[Any, ...]:
             module, name = r.name(), r.name()
             return "import", start, module, name, _externtype(r)
         case 0x01:
-            if r.peek() == 0x50:
-                raise ValidationError("invalid leading byte (0x50): a core module type within a module type", r.pos)
-            if r.peek() == 0x00:
-                r.pos += 1
-            return "type", start, read_rec(r)
+            # no module type may stand here: 0x50 is a subtype that is not final, with or without the prefix
+            return "type", start, read_rec(r) if r.peek() == 0x50 else read_core_type(r)
         case 0x02:
             kind = r.u8()
             if kind != 0x10:
