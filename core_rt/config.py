@@ -23,7 +23,7 @@ _NEEDS: dict[str, tuple[str, ...]] = {
 
 @attrs.frozen(kw_only=True)
 class Features:
-    """One boolean per WebAssembly proposal. All of WebAssembly 3.0 is on; what is not part of it is off.
+    """One boolean per WebAssembly proposal. All is on: what a module does not use costs it nothing.
 
     Raises `ValueError` when a proposal is on whose foundation is off, `TypeError` for anything but booleans.
     """
@@ -50,11 +50,13 @@ class Features:
     multi_memory: bool = True
     branch_hinting: bool = True
     """Read the `metadata.code.branch_hint` section. It never changes the meaning of a module."""
-    threads: bool = False
-    """Shared memories and atomic instructions."""
-    custom_page_sizes: bool = False
-    wide_arithmetic: bool = False
+    threads: bool = True
+    """Shared memories and atomic instructions. From here on: not part of WebAssembly 3.0."""
+    custom_page_sizes: bool = True
+    wide_arithmetic: bool = True
     """128-bit addition, subtraction and multiplication of i64 pairs."""
+    compact_imports: bool = True
+    """Groups of imports from one module, in the binary format."""
 
     def __attrs_post_init__(self) -> None:
         for field in attrs.fields(Features):

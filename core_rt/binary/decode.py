@@ -36,6 +36,8 @@ _MAGIC: Final = b"\x00asm"
 _VERSION: Final = b"\x01\x00\x00\x00"
 _EXPORT_KINDS: Final[tuple[ExternKind, ...]] = ("func", "table", "memory", "global", "tag")
 _SPACE_NAMES: Final = {"func": "function", "table": "table", "memory": "memory", "global": "global", "tag": "tag"}
+_COMPACT_OF_ONE_TYPE: Final = 0x7E
+_COMPACT: Final = (_COMPACT_OF_ONE_TYPE, 0x7F)
 _REF_FUNC_OP: Final = 0xD2
 _I32_CONST: Final = 0x41
 _END: Final = 0x0B
@@ -134,38 +136,57 @@ class _Decoder:
         self.types.group_size = 0
 
     def _import_section(self) -> None:
-        reader, module, types = self.reader, self.module, self.types
+        reader, module = self.reader, self.module
         for _ in range(self._count("imports", limits.MAX_IMPORTS)):
             offset = reader.pos
             name, field = reader.name(), reader.name()
-            kind = reader.byte()
-            type_: Any
-            if kind == 0:
-                type_ = types.func_index()
-                module.funcs.append(type_)
-            elif kind == 1:
-                type_ = types.table()
-                module.tables.append(type_)
-            elif kind == 2:
-                type_ = types.memory()
-                module.memories.append(type_)
-            elif kind == 3:
-                type_ = types.global_()
-                if type_.mutable and not self.features.mutable_global:
-                    raise feature_error("mutable globals cannot be imported", "it", "mutable_global", offset)
-                module.globals.append(type_)
-            elif kind == 4 and self.features.exceptions:
-                type_ = types.tag()
-                module.tags.append(type_)
+            if field or reader.peek() not in _COMPACT:
+                self._import(name, field, *self._imported(offset), offset)
+            elif self.features.compact_imports:
+                self._import_group(name)
             else:
-                raise DecodeError("malformed import kind", reader.pos - 1)
-            module.imports.append(Import(name, field, type_, offset))
+                raise feature_error("malformed import kind", "a group of imports", "compact_imports", reader.pos)
         module.num_imported_funcs = len(module.funcs)
         module.num_imported_tables = len(module.tables)
         module.num_imported_memories = len(module.memories)
         module.num_imported_globals = len(module.globals)
         module.num_imported_tags = len(module.tags)
         self._check_single(reader.pos)
+
+    def _import_group(self, name: str) -> None:
+        """Imports of one module: a field with its type each, or a type and then its fields."""
+        reader = self.reader
+        same: tuple[list[Any], Any] | None = None
+        if reader.byte() == _COMPACT_OF_ONE_TYPE:
+            same = self._imported(reader.pos)
+        for _ in range(self._count("imports", limits.MAX_IMPORTS, len(self.module.imports))):
+            offset = reader.pos
+            field = reader.name()
+            self._import(name, field, *(same or self._imported(offset)), offset)
+
+    def _imported(self, offset: int) -> tuple[list[Any], Any]:
+        """The index space that an import goes to, and its type."""
+        reader, module, types = self.reader, self.module, self.types
+        kind = reader.byte()
+        if kind == 0:
+            return module.funcs, types.func_index()
+        if kind == 1:
+            return module.tables, types.table()
+        if kind == 2:
+            return module.memories, types.memory()
+        if kind == 3:
+            type_ = types.global_()
+            if type_.mutable and not self.features.mutable_global:
+                raise feature_error("mutable globals cannot be imported", "it", "mutable_global", offset)
+            return module.globals, type_
+        if kind == 4 and self.features.exceptions:
+            return module.tags, types.tag()
+        raise DecodeError("malformed import kind", reader.pos - 1)
+
+    def _import(self, name: str, field: str, space: list[Any], type_: Any, offset: int) -> None:
+        limits.check_limit("imports", len(self.module.imports) + 1, limits.MAX_IMPORTS, offset)
+        space.append(type_)
+        self.module.imports.append(Import(name, field, type_, offset))
 
     def _check_single(self, offset: int) -> None:
         module = self.module

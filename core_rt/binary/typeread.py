@@ -268,10 +268,9 @@ class TypeReader:
             if page_log2 not in (0, 16):
                 raise ValidationError(f"invalid custom page size: 2^{page_log2}", offset)
         is64 = bool(flags & 4)
-        # 64-bit memories end at 2^64 bytes; the specification stops at 2^48 pages of 64 KiB.
-        most = (1 << (64 if is64 else 32)) >> page_log2
-        if page_log2 == 0:
-            most -= 1 if is64 else 0
+        # The number of pages must be an address itself, which matters for pages of one byte.
+        bits = 64 if is64 else 32
+        most = min((1 << bits) >> page_log2, (1 << bits) - 1)
         wording = f"memory size must be at most {most} pages"
         if page_log2 == 16 and not is64:
             wording += " (4GiB)"

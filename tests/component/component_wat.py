@@ -30,4 +30,4 @@ def decode(data: bytes, features: Features = ALL) -> Component:
 
 def validate(source: str | bytes, features: Features = ALL, *, bodies: bool = False) -> ValidatedComponent:
     data = encode(source) if isinstance(source, str) else source
-    return validate_component(decode_component(data, features), CoreFeatures(threads=True), bodies=bodies)
+    return validate_component(decode_component(data, features), CoreFeatures(), bodies=bodies)

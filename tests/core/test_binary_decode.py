@@ -148,7 +148,6 @@ VOID = ("type", w.vec([w.func_type()]))
         (w.module(("type", w.vec([w.func_type(b"\x40")]))), DecodeError, "malformed reference type", 13),
         (w.module(VOID, ("func", w.vec([b"\x01"]))), ValidationError, "unknown type 1", 17),
         (w.module(VOID, ("func", w.vec([b"\x00"]))), DecodeError, "function and code section have inconsistent", 18),
-        (w.module(("memory", w.vec([b"\x08\x00\x00"]))), DecodeError, "malformed limits flags", 11),
         (w.module(("memory", w.vec([b"\x10\x00"]))), DecodeError, "malformed limits flags", 11),
         (w.module(("memory", w.vec([b"\x01\x02\x01"]))), ValidationError, "size minimum must not be greater", 11),
         (w.module(("memory", w.vec([b"\x00" + w.leb(65537)]))), ValidationError, "memory size must be at most", 11),

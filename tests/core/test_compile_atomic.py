@@ -39,7 +39,7 @@ def exports(request):
             f'(func (export "{t}.{width}.store") (param i32 {t})'
             f" ({t}.atomic.store{width} (local.get 0) (local.get 1)))"
         )
-    world = World(core_rt.Config(tiers=request.param, cache=False, threads=True))
+    world = World(core_rt.Config(tiers=request.param, cache=False))
     exports = world.load(f'(module (memory (export "m") 1) {"".join(functions)} (func (export "fence") atomic.fence))')
     exports["fence"]()
     return exports

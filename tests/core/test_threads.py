@@ -54,7 +54,7 @@ class Side:
 
 @pytest.fixture
 def engine():
-    return core_rt.Engine(core_rt.Config(cache=False, threads=True))
+    return core_rt.Engine(core_rt.Config(cache=False))
 
 
 def run(*functions):

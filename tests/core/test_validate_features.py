@@ -16,7 +16,7 @@ from core_rt.validate.module import validate_module_bodies
 from tests.core import wasmbytes as w
 from tests.core.support import wasm
 
-ALL = Features(threads=True, custom_page_sizes=True, wide_arithmetic=True)
+ALL = Features()
 I64S = " ".join(["(i64.const 1)"] * 4)
 
 # Proposal → modules that need it and nothing else that is switched off with it.
@@ -64,6 +64,10 @@ SAMPLES: dict[str, list[str]] = {
         "(module (func atomic.fence))",
     ],
     "custom_page_sizes": ["(module (memory 1 (pagesize 1)))"],
+    "compact_imports": [
+        '(module (import "a" (item "b" (func)) (item "c" (memory 1))))',
+        '(module (import "a" (item "b") (item "c") (global i32)))',
+    ],
     "wide_arithmetic": [f"(module (func {I64S} i64.add128 drop drop))", "(module (func (param i64) (local.get 0) "
                         "(local.get 0) i64.mul_wide_u drop drop))"],
 }  # fmt: skip
@@ -136,6 +140,21 @@ def test_custom_page_sizes(text, type_):
     assert decode_module(wasm(f"(module {text})"), ALL).memories == [type_]
 
 
+def test_pages_of_one_byte_are_fewer_than_addresses():
+    with pytest.raises(ValidationError, match="at most 4294967295 pages"):
+        decode_module(w.module(("memory", w.vec([b"\x08\x80\x80\x80\x80\x10\x00"]))), ALL)
+
+
+def test_compact_imports():
+    text = """(module (import "a" (item "f" (func (param i32))) (item "" (memory 1)))
+      (import "b" (item "x") (item "y") (func)) (import "" "" (global i32)))"""
+    module = decode_module(wasm(text), ALL)
+    assert [(i.module, i.name, str(i.type).split()[0]) for i in module.imports] == [
+        ("a", "f", "(func"), ("a", "", "(memory"), ("b", "x", "(func"), ("b", "y", "(func"), ("", "", "(global"),
+    ]  # fmt: skip
+    assert (module.num_imported_funcs, module.num_imported_memories, module.num_imported_globals) == (3, 1, 1)
+
+
 def test_other_page_sizes_are_invalid():
     with pytest.raises(ValidationError, match="invalid custom page size"):
         decode_module(w.module(("memory", w.vec([b"\x08\x01\x0c"]))), ALL)
@@ -153,12 +172,12 @@ def test_defaults():
     config = Config()
     assert config.features == Features()
     assert (config.opt_level, config.tiers, config.cache, config.consume_fuel) == (2, "lazy", True, False)
-    assert config.features.gc and not config.features.threads
+    assert config.features.gc and config.features.threads
 
 
 def test_proposals_are_fields_of_their_own():
-    assert Config(threads=True, simd=False, relaxed_simd=False).features == Features(
-        threads=True, simd=False, relaxed_simd=False
+    assert Config(threads=False, simd=False, relaxed_simd=False).features == Features(
+        threads=False, simd=False, relaxed_simd=False
     )
     assert Config(cache="/somewhere").cache == Path("/somewhere")
 
