@@ -108,8 +108,8 @@ class Emitter:
         "bool_value",
         "catches",
         "code",
-        "collects",
         "cold",
+        "collects",
         "fuel_cost",
         "fuel_line",
         "gc_leaves",
@@ -129,8 +129,8 @@ class Emitter:
         "ret_area",
         "signature",
         "slot_access",
-        "slotted",
         "slots",
+        "slotted",
         "stack",
         "traps",
         "tries",
@@ -333,7 +333,7 @@ class Emitter:
     @property
     def rooted(self) -> bool:
         """Whether references into the heap may be live."""
-        return bool(self.gc_values) or self.collects and bool(self.slots)
+        return bool(self.gc_values) or (self.collects and bool(self.slots))
 
     # ------------------------------------------------------------------------------------------- conditions and traps
 

@@ -15,31 +15,27 @@ import time
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Final, final
 
 from core_rt.compile.ahead import chunks_of
 from core_rt.compile.elf import ElfObject
 from core_rt.compile.image import CodeMap, LoadedObject, load
 from core_rt.compile.lines import LineTable, line_table
-from core_rt.compile.roots import collects
 from core_rt.compile.stored import StoredUnit
-from core_rt.compile.unit import SYMBOL, Unit, makes_tail_calls
+from core_rt.compile.unit import SYMBOL
 from core_rt.native import CodeArena, Stubs
-from core_rt.validate.function import validate_body
 
 if TYPE_CHECKING:
     from core_rt.binary.model import DecodedModule
     from core_rt.compile.cache import CodeCache
     from core_rt.compile.compiler import Compiler
+    from core_rt.compile.writer import Writer
     from core_rt.vm.layout import ModuleLayout
 
 __all__ = ["CompiledModule"]
 
 
-_OPTIMISED_MOST: Final = 60_000
-"""Instructions of a function that is optimised, at most. LLVM takes quadratic time for some (100,000 operations in one expression take
-45 s). Functions of that size are tables of constants turned into code, or meant to harm."""
 _SAMPLED_FRAMES: Final = 4
 _HOT: Final = 8
 """Ticks at which a guest was found in a chunk before it is optimised. A worker costs half a second of processor time, which pays
@@ -69,7 +65,6 @@ class CompiledModule:
         self._arena = CodeArena()
         self._map = CodeMap()
         self._body_starts = [start for start, _ in module.bodies]
-        self._collects = collects(module)
         self._quick = 0
         self._optimised = 0
         self._code_bytes = 0
@@ -101,33 +96,11 @@ class CompiledModule:
 
     # ------------------------------------------------------------------------------------------- compiling
 
-    def _unit(
-        self,
-        *,
-        optimised: bool = False,
-        lines: bool = False,
-        members: frozenset[int] = frozenset(),
-        tail_members: frozenset[int] = frozenset(),
-    ) -> Unit:
-        config = self.compiler.config
-        return Unit(
-            self.module,
-            self.layout,
-            config.epoch_interruption,
-            config.consume_fuel,
-            self.compiler.float_register,
-            self._collects,
-            optimised,
-            lines,
-            members,
-            tail_members,
-            slotted=not optimised,
-        )
+    @cached_property
+    def _writer(self) -> Writer:
+        from core_rt.compile.writer import Writer
 
-    def _write(self, defined: int, *, lines: bool) -> str:
-        unit = self._unit(lines=lines)
-        unit.add_function(defined, validate_body(self.module, defined))
-        return unit.text()
+        return Writer(self.compiler, self.module, self.layout)
 
     def compile(self, entry: int) -> None:
         """Make the code for an entry of the table, if it has none. Raises `DecodeError` or `ValidationError`."""
@@ -135,17 +108,11 @@ class CompiledModule:
             if self.is_compiled(entry):
                 return
             started = time.perf_counter()
-            defined = entry % self.count
-            unit = self._unit()
-            body = validate_body(self.module, defined)
-            if entry < self.count or makes_tail_calls(body):
-                unit.add_function(defined, body)
-                loaded = self._enter(self.compiler.jit.compile(unit.text()), unit.wrappers)
-                loaded.make_lines = partial(self._lines_again, defined, loaded.text_hash)
+            unit, is_body = self._writer.entry(entry)
+            loaded = self._enter(self.compiler.jit.compile(unit.text(), registers=unit.registers), unit.wrappers)
+            if is_body:
+                loaded.make_lines = partial(self._lines_again, entry % self.count, loaded.text_hash)
                 self._quick += 1
-            else:
-                unit.add_tail_entry(defined)
-                self._enter(self.compiler.jit.compile(unit.text()), unit.wrappers)
             self._seconds += time.perf_counter() - started
 
     def compile_eagerly(self) -> None:
@@ -157,7 +124,7 @@ class CompiledModule:
         """Compile functions together, with LLVM's passes. Direct calls between them are calls by name."""
         with self.compiler.lock:
             started = time.perf_counter()
-            unit = self.optimised_unit(functions)
+            unit = self._writer.optimised(functions)
             code = self.compiler.jit.compile(unit.text(), optimise=True)
             self._seconds += time.perf_counter() - started
             return StoredUnit(code, frozenset(unit.wrappers))
@@ -168,17 +135,6 @@ class CompiledModule:
             self._enter(unit.code, unit.wrappers, lined=True)
             self.generation += 1
             self._optimised += 1
-
-    def optimised_unit(self, functions: Iterable[int]) -> Unit:
-        """The unit of functions that are to be optimised together. Huge ones are left out: they get quick code when called."""
-        every = {defined: validate_body(self.module, defined) for defined in sorted(functions)}
-        bodies = {defined: body for defined, body in every.items() if len(body.code) <= _OPTIMISED_MOST}
-        members = frozenset(bodies)
-        tail_members = frozenset(defined for defined, body in bodies.items() if makes_tail_calls(body))
-        unit = self._unit(optimised=True, lines=True, members=members, tail_members=tail_members)
-        for defined, body in bodies.items():
-            unit.add_function(defined, body)
-        return unit
 
     def heat(self, pcs: Sequence[int]) -> None:
         """A running guest was found at these addresses, innermost first: what is found often gets optimised.
@@ -222,7 +178,8 @@ class CompiledModule:
 
     def _lines_again(self, defined: int, text_hash: int) -> LineTable:
         with self.compiler.lock:
-            elf = ElfObject.parse(self.compiler.jit.compile(self._write(defined, lines=True)))
+            unit = self._writer.quick(defined, lines=True)
+            elf = ElfObject.parse(self.compiler.jit.compile(unit.text(), registers=unit.registers))
         if hash(elf.section(".text")) != text_hash:
             return LineTable.empty()
         return line_table(elf)
@@ -245,7 +202,7 @@ class CompiledModule:
 
     def function_code(self, defined: int) -> str:
         """The LLVM text of a function, as the quick tier writes it."""
-        return self._write(defined, lines=False)
+        return self._writer.quick(defined).text()
 
     # ------------------------------------------------------------------------------------------- life
 

@@ -38,6 +38,9 @@ ATTRIBUTES: Final = 'attributes #0 = { nounwind "frame-pointer"="all" "probe-sta
 """Frame pointers carry backtraces, probes find the guard page however large a frame is, tail calls would lose frames, and no call to a
 C library may be invented. Loops need not end: neither `mustprogress` nor `willreturn`."""
 
+_REGISTERS_ATTRIBUTES: Final = ATTRIBUTES.replace("nounwind", "nounwind noinline optnone")
+"""Of functions for `Jit.compile(registers=True)`: `optnone` keeps all but the allocation of registers quick."""
+
 _TAIL_ATTRIBUTES: Final = (
     ATTRIBUTES.replace("#0", "#1")
     .replace(' "disable-tail-calls"="true"', "")
@@ -98,8 +101,8 @@ class Unit:
     lines: bool = False
     members: frozenset[int] = frozenset()
     tail_members: frozenset[int] = frozenset()
-    slotted: bool = False
-    """Locals whose values are joined live on the stack: see emitter.py."""
+    registers: bool = False
+    """LLVM allocates registers with care, though no pass has seen the text."""
     current: int = attrs.field(init=False, default=0)
     """The defined function being written."""
     num_imports: int = attrs.field(init=False)
@@ -224,13 +227,19 @@ class Unit:
         return locate
 
     @property
+    def slotted(self) -> bool:
+        """Locals whose values are joined live on the stack: see emitter.py."""
+        return not self.optimised and not self.registers
+
+    @property
     def page_polls(self) -> bool:
         """Whether a poll may be a load from the store's poll page (`native/poll.c`: x86-64 only)."""
         return self.float_register == "x"
 
     def text(self) -> str:
         """The unit as LLVM text."""
-        parts = [*self._texts, ATTRIBUTES, *([_TAIL_ATTRIBUTES] if self._careful else []), _METADATA]
+        attributes = _REGISTERS_ATTRIBUTES if self.registers else ATTRIBUTES
+        parts = [*self._texts, attributes, *([_TAIL_ATTRIBUTES] if self._careful else []), _METADATA]
         if self.lines:
             parts += [_DEBUG, *self._nodes]
         return "\n".join(parts) + "\n"

@@ -1,0 +1,99 @@
+"""What is written for which function of a module: the units of quick and of optimised code.
+
+Imported where something is compiled, because it brings all emitters with it; code from the cache needs none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final, final
+
+from core_rt.compile.roots import collects
+from core_rt.compile.unit import Unit, makes_tail_calls
+from core_rt.validate.function import FuncBody, Uses, validate_body
+
+if TYPE_CHECKING:
+    from core_rt.binary.model import DecodedModule
+    from core_rt.compile.compiler import Compiler
+    from core_rt.vm.layout import ModuleLayout
+
+__all__ = ["Writer"]
+
+_OPTIMISED_MOST: Final = 60_000
+"""Instructions of a function that is optimised, at most. LLVM takes quadratic time for some (100,000 operations in one expression take
+45 s). Functions of that size are tables of constants turned into code, or meant to harm."""
+_LOOP_MOST: Final = 1000
+"""Instructions of a function whose registers are allocated with care at once, at most, if it loops and calls nothing: the guest may stay in
+its first call, where no better code can replace it. Few functions are such, so the others hardly wait for them. Not where there is a
+`br_table`: the phis of such loops cost more than slots do."""
+_LOOP_USES: Final = Uses.LOOPS | Uses.CALLS | Uses.BRANCH_TABLES
+
+
+def _loops(body: FuncBody) -> bool:
+    return body.uses & _LOOP_USES == Uses.LOOPS and len(body.code) <= _LOOP_MOST
+
+
+@final
+class Writer:
+    """Writes the functions of one module. Methods raise `DecodeError` or `ValidationError` for a body that is not valid."""
+
+    def __init__(self, compiler: Compiler, module: DecodedModule, layout: ModuleLayout) -> None:
+        self.compiler = compiler
+        self.module = module
+        self.layout = layout
+        self._collects = collects(module)
+
+    def _unit(
+        self,
+        *,
+        optimised: bool = False,
+        lines: bool = False,
+        registers: bool = False,
+        members: frozenset[int] = frozenset(),
+        tail_members: frozenset[int] = frozenset(),
+    ) -> Unit:
+        config = self.compiler.config
+        return Unit(
+            self.module,
+            self.layout,
+            config.epoch_interruption,
+            config.consume_fuel,
+            self.compiler.float_register,
+            self._collects,
+            optimised,
+            lines,
+            members,
+            tail_members,
+            registers,
+        )
+
+    def entry(self, entry: int) -> tuple[Unit, bool]:
+        """Quick code for an entry of the code table; whether that is the function itself, not a `tailcc` entry that calls it."""
+        count = len(self.module.bodies)
+        defined = entry % count
+        body = validate_body(self.module, defined)
+        if entry < count or makes_tail_calls(body):
+            return self._quick(defined, body, lines=False), True
+        unit = self._unit()
+        unit.add_tail_entry(defined)
+        return unit, False
+
+    def quick(self, defined: int, *, lines: bool = False) -> Unit:
+        """Quick code for a function, with debug locations if `lines`."""
+        return self._quick(defined, validate_body(self.module, defined), lines=lines)
+
+    def _quick(self, defined: int, body: FuncBody, *, lines: bool) -> Unit:
+        unit = self._unit(lines=lines, registers=_loops(body))
+        unit.add_function(defined, body)
+        return unit
+
+    def optimised(self, functions: Iterable[int]) -> Unit:
+        """Functions that are optimised together. Huge ones are left out: they get quick code when called."""
+        every = {defined: validate_body(self.module, defined) for defined in sorted(functions)}
+        bodies = {defined: body for defined, body in every.items() if len(body.code) <= _OPTIMISED_MOST}
+        members = frozenset(bodies)
+        tail_members = frozenset(defined for defined, body in bodies.items() if makes_tail_calls(body))
+        unit = self._unit(optimised=True, lines=True, members=members, tail_members=tail_members)
+        for defined, body in bodies.items():
+            unit.add_function(defined, body)
+        return unit
