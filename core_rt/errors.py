@@ -175,7 +175,30 @@ class Frame:
         return f"{self.module or '<module>'}!{label}{where}"
 
 
-class Trap(WasmError):
+class _FromGuest(WasmError):
+    """An error with the guest's frames, which are looked up when first asked for: most such errors are only caught."""
+
+    def __init__(self, args: tuple[object, ...], frames: Sequence[Frame] | Callable[[], Sequence[Frame]]) -> None:
+        super().__init__(*args)
+        self._frames = frames
+
+    @property
+    def frames(self) -> tuple[Frame, ...]:
+        """The guest's frames, innermost first."""
+        frames = self._frames
+        if callable(frames):
+            frames = frames()
+        self._frames = frames = tuple(frames)
+        return frames
+
+    def _with_frames(self, message: str) -> str:
+        lines = [message, *(f"  {i}: {frame}" for i, frame in enumerate(self.frames[:32]))]
+        if len(self.frames) > 32:
+            lines.append(f"  ... {len(self.frames) - 32} more frames")
+        return "\n".join(lines)
+
+
+class Trap(_FromGuest):
     """The guest was stopped: it broke a rule of the specification, or its stack, fuel or time was used up.
 
     `code` says why, `message` in words (the suites' wording), `frames` where, innermost first.
@@ -187,25 +210,12 @@ class Trap(WasmError):
         message: str | None = None,
         frames: Sequence[Frame] | Callable[[], Sequence[Frame]] = (),
     ) -> None:
-        super().__init__(code, message)
+        super().__init__((code, message), frames)
         self.code = code
         self.message = code.text if message is None else message
-        self._frames = frames
-
-    @property
-    def frames(self) -> tuple[Frame, ...]:
-        """The guest's frames, innermost first. They are looked up when first asked for: most traps are only caught."""
-        frames = self._frames
-        if callable(frames):
-            frames = frames()
-        self._frames = frames = tuple(frames)
-        return frames
 
     def __str__(self) -> str:
-        lines = [self.message, *(f"  {i}: {frame}" for i, frame in enumerate(self.frames[:32]))]
-        if len(self.frames) > 32:
-            lines.append(f"  ... {len(self.frames) - 32} more frames")
-        return "\n".join(lines)
+        return self._with_frames(self.message)
 
 
 class InstancePoisoned(WasmError):
@@ -220,16 +230,21 @@ class InstancePoisoned(WasmError):
         return f"the instance cannot be entered after a trap: {first}"
 
 
-class GuestException(WasmError):
+class GuestException(_FromGuest):
     """A WebAssembly exception that no guest frame caught.
 
-    `tag` is the `Tag` it was thrown with, `values` its payload, converted as function results are.
+    `tag` is the `Tag` it was thrown with, `values` its payload, converted as function results are, `frames` where it was
+    thrown (by `throw_ref`, the last time), innermost first.
     """
 
-    def __init__(self, tag: object, values: Sequence[object], frames: Sequence[Frame] = ()) -> None:
-        super().__init__(tag, tuple(values))
+    def __init__(
+        self, tag: object, values: Sequence[object], frames: Sequence[Frame] | Callable[[], Sequence[Frame]] = ()
+    ) -> None:
+        super().__init__((tag, tuple(values)), frames)
         self.tag = tag
         self.values = tuple(values)
-        self.frames = tuple(frames)
         self.reference: object = None
         """What the store keeps of an exception that came from a guest, so that raising it again loses nothing."""
+
+    def __str__(self) -> str:
+        return self._with_frames(f"uncaught exception {self.tag!r} with {self.values!r}")

@@ -60,7 +60,10 @@ class Backtrace:
         return None
 
     def annotate(self, error: BaseException) -> None:
-        """Add the frames to an exception that passes through them."""
+        """Add the frames to an exception that passes through them, unless it came from there and has them."""
+        known = getattr(error, "_frames", None)
+        if isinstance(known, Backtrace) and known._pcs == self._pcs:
+            return
         frames = self()
         if frames:
             lines = [f"  {frame}" for frame in frames[:_NOTED]]

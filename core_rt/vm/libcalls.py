@@ -98,7 +98,7 @@ def ref_func(store: Store, fiber: Any) -> int:
 
 
 def throw_uncaught(store: Store, fiber: Any) -> int:
-    raise store.refs.exception_error(int(fiber.arguments[0]))
+    raise store.refs.exception_error(int(fiber.arguments[0]), Backtrace.of_fiber(store, fiber))
 
 
 def gc_exhausted(store: Store, fiber: Any) -> int:

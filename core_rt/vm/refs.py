@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from core_rt.store import Store
     from core_rt.table import Table
     from core_rt.tag import Tag
+    from core_rt.vm.backtrace import Backtrace
 
 _FIRST_THRESHOLD = 1024
 _FREE = object()
@@ -259,8 +260,8 @@ class References:
         )
         return exception
 
-    def exception_error(self, exception: int) -> GuestException:
-        """What the host sees of an exception that no guest caught."""
+    def exception_error(self, exception: int, frames: Backtrace) -> GuestException:
+        """What the host sees of an exception that no guest caught, thrown at `frames`."""
         from core_rt.values import from_raw
 
         type_, layout = self.heap.of(exception)
@@ -270,7 +271,7 @@ class References:
             from_raw(self.store, t, self.heap.read(t, exception + offset))
             for t, offset in zip(type_.func.params, layout.offsets)
         ]
-        error = GuestException(tag, values)
+        error = GuestException(tag, values, frames)
         error.reference = ExceptionRef.hold(self, exception, type_)
         return error
 

@@ -221,7 +221,11 @@ def test_uncaught_exceptions_reach_the_host(tier):
         guest.exports["throw"](5, thing)
     assert caught.value.tag is guest.exports["t"]
     assert caught.value.values == (5, thing)
-    assert "throw" in "".join(caught.value.__notes__)
+    assert caught.value.frames[0].name == "throw"
+    assert not hasattr(caught.value, "__notes__")
+    message = str(caught.value).splitlines()
+    assert message[0].startswith("uncaught exception <Tag (tag (param i32 externref))> with (5, ")
+    assert "!throw @ 0x" in message[1]
     assert guest.exports["catch"](3) == (3, None)
     assert guest.world.store.statistics()["running"] == 0
 
@@ -240,8 +244,10 @@ def test_through_the_host_to_an_outer_guest(tier):
     guest.action = action
     assert guest.exports["catch"](0) == (41, thing)
     assert guest.exports["catch"](5) == (41, thing)
-    with pytest.raises(core_rt.GuestException):
+    with pytest.raises(core_rt.GuestException) as caught:
         guest.exports["pass"](2)
+    assert [frame.name for frame in caught.value.frames] == ["throw"]
+    assert [note.count("!pass") for note in caught.value.__notes__] == [1, 1, 1]  # those it passed through
     guest.action = lambda n: guest.exports["other_throw"]()
     with pytest.raises(core_rt.GuestException) as caught:
         guest.exports["catch"](0)
