@@ -6,6 +6,7 @@ lists named `*_inits` and `bodies` hold defined items only. All offsets are byte
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -147,8 +148,16 @@ class DecodedModule:
     """Custom sections: name, and where the contents start and end."""
     func_refs: set[int] = attrs.Factory(set)
     """Functions that may be referred to as values: exported, in element segments or in constant expressions."""
+    _digest: bytes | None = attrs.field(default=None, init=False)
     _names: Names | None = attrs.field(default=None, init=False)
     _branch_hints: dict[int, dict[int, bool]] | None = attrs.field(default=None, init=False)
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of the module, computed when first asked for."""
+        if self._digest is None:
+            self._digest = hashlib.sha256(self.data).digest()
+        return self._digest
 
     @property
     def names(self) -> Names:

@@ -6,6 +6,7 @@ into LLVM at a time. A small module is one chunk and is compiled where we are: s
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -18,7 +19,9 @@ from typing import TYPE_CHECKING
 import attrs
 
 from core_rt.compile.cache import CodeCache, default_folder, entry_key
-from core_rt.compile.stored import StoredUnit, pack, unpack
+from core_rt.compile.host import code_identity
+from core_rt.compile.linked import LinkedCode, link
+from core_rt.compile.stored import StoredUnit, unpack
 from core_rt.errors import EngineBug
 from core_rt.vm import structs
 
@@ -63,23 +66,15 @@ def chunks_of(bodies: Sequence[tuple[int, int]]) -> list[range]:
 
 
 def cache_key(module: CompiledModule) -> bytes:
-    """What the code depends on: the module, the config's part in it, LLVM, the processor, and our own sources."""
-    compiler = module.compiler
-    config = compiler.config
-    return entry_key(
-        module.module.data if isinstance(module.module.data, bytes) else bytes(module.module.data),
-        repr((config.epoch_interruption, config.consume_fuel, config.opt_level, config.features)),
-        repr((compiler.jit.llvm_version, compiler.jit.processor, compiler.jit.machine)),
-        structs.golden(),
-        _sources(),
-    )
+    """The key of a module's optimised code: what the code depends on."""
+    return entry_key(module.module.digest, _circumstances(module.compiler.config))
 
 
 @functools.cache
-def _sources() -> str:
-    """What tells one version of this package from another; its files do not change under a process."""
-    here = Path(__file__).parent
-    return repr([(p.name, s.st_size, s.st_mtime_ns) for p in sorted(here.glob("*.py")) for s in [p.stat()]])
+def _circumstances(config: Config) -> bytes:
+    """What code depends on besides its module."""
+    settings = (config.epoch_interruption, config.consume_fuel, config.opt_level, config.features)
+    return entry_key("code", repr(settings), structs.golden(), code_identity())
 
 
 def hot_key(key: bytes) -> bytes:
@@ -104,19 +99,15 @@ def load_cached(module: CompiledModule, cache: CodeCache | None) -> bool:
         return False
     module.cache = cache
     key = cache_key(module)
-    contents = cache.get(key)
-    if contents is None:
-        hot = cache.get(hot_key(key))
-        if hot is not None:
-            adopt_hot(module, hot)
-        return False
-    try:
-        units = list(unpack(contents))
-    except ValueError:
-        return False
-    for unit in units:
-        module.enter_stored(unit)
-    return True
+    entry = cache.open(key)
+    if entry is not None:
+        with contextlib.suppress(ValueError):
+            module.enter_linked(LinkedCode(entry.contents), entry.fd)
+            return True
+    hot = cache.get(hot_key(key))
+    if hot is not None:
+        adopt_hot(module, hot)
+    return False
 
 
 def compile_ahead(module: CompiledModule, cache: CodeCache | None, progress: Progress | None = None) -> None:
@@ -133,10 +124,10 @@ def compile_ahead(module: CompiledModule, cache: CodeCache | None, progress: Pro
                 progress(done + 1, len(chunks))
     else:
         units = _in_workers(module, chunks, workers, progress)
-    for unit in units:
-        module.enter_stored(unit)
+    parts = list(link(units, module.count))
+    module.enter_linked(LinkedCode(memoryview(b"".join(parts))), None)
     if cache is not None:
-        cache.put(cache_key(module), pack(units))
+        cache.put(cache_key(module), parts)
 
 
 def start_worker(

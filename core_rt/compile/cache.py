@@ -1,11 +1,13 @@
-"""Compiled code on disk, shared between processes.
+"""Compiled code, and what else a start can do without making again, on disk, shared between processes.
 
 Rules:
-- An entry is a file named by the hash of everything its code depends on (`entry_key`). Who finds a file under the name may
-  use it, if it is whole and really belongs to the name: the file repeats its key and carries a hash of its contents.
-- Files are written under a temporary name and renamed, so that readers see a whole file or none, whatever crashes. Two writers
-  write the same bytes. Nothing is unpickled.
-- The folder is the user's alone (mode 0700); a folder that others may write to is not used, because its files run.
+- An entry is a file named by the hash of everything its contents depend on (`entry_key`). Who finds a file under the name may
+  use it, if it is whole and really belongs to the name: behind the contents, the file repeats its key and carries a checksum.
+- Files are written under a temporary name and renamed, so that readers see a whole file or none, whatever crashes, and are
+  never written again: who mapped one keeps what it saw, also when the file is removed. Nothing is unpickled.
+- The folder is the user's alone (mode 0700), and so is each file. A folder or file that belongs to or may be written by somebody
+  else is not used, because it is *trusted*: its code runs, and its facts are not checked again. Nobody who can write there
+  needs our help to run code, so the checksum is one against accidents.
 - A cache never fails a program: what goes wrong counts as a miss and is kept in `statistics()`.
 - The size is bounded. A hit touches its file; eviction removes the files that were not used for longest.
 """
@@ -14,22 +16,40 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import mmap
 import os
 import stat
 import struct
 import tempfile
 import threading
+import time
+import zlib
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
 import attrs
 
-_MAGIC = b"component-rt code 1\n"
-_HEAD = struct.Struct("<20s32s32sQ")
-_SUFFIX = ".code"
+__all__ = ["PAGE", "CodeCache", "Entry", "default_folder", "entry_key"]
+
+PAGE: Final = mmap.PAGESIZE
+"""Contents are padded to whole pages, so that they can be mapped."""
+
+_MAGIC: Final = b"component-rt code 2\n"
+_FOOT: Final = struct.Struct("<20s32sQQI")
+_SUFFIX: Final = ".code"
+_TEMPORARY: Final = "new-"
+_ABANDONED_SECONDS: Final = 3600
+"""The age at which a temporary file is one whose writer crashed."""
+_MAPPED_FROM: Final = 256 << 10
+"""Bytes from which a file is mapped: a mapping costs a descriptor for as long as it is there, and reading a little is quicker."""
+_FOREIGN_WRITERS: Final = stat.S_IWGRP | stat.S_IWOTH
+
+Buffer = bytes | bytearray | memoryview
 
 
 def entry_key(*parts: bytes | str) -> bytes:
-    """The key (32 bytes) of code that depends on exactly these parts. Lengths go in, so parts cannot run together."""
+    """The key (32 bytes) of what depends on exactly these parts. Lengths go in, so parts cannot run together."""
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
@@ -48,6 +68,21 @@ def default_folder() -> Path:
     return Path(platformdirs.user_cache_dir("component-rt")) / "code"
 
 
+class Entry:
+    """The contents of an entry, which stay as long as somebody has a view of them."""
+
+    __slots__ = ("contents", "fd")
+
+    def __init__(self, fd: int | None, contents: memoryview) -> None:
+        self.fd = fd
+        """The file, to map parts of it elsewhere: contents begin at offset 0 and end with a whole page. None for little."""
+        self.contents = contents
+
+    def __del__(self) -> None:
+        if self.fd is not None:
+            os.close(self.fd)
+
+
 @attrs.define(eq=False)
 class CodeCache:
     """A folder of compiled code. Thread-safe, and safe against other processes."""
@@ -63,42 +98,62 @@ class CodeCache:
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
     _usable: bool | None = attrs.field(default=None, init=False)
 
-    def get(self, key: bytes) -> bytes | None:
-        """The contents stored under a key, or None. A broken file is removed."""
-        path = self._path(key)
+    def open(self, key: bytes) -> Entry | None:
+        """What is stored under a key, or None. A broken file is removed."""
         if not self._ready():
             return None
+        path = self._path(key)
         try:
-            data = path.read_bytes()
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:
             self.misses += 1
             return None
         except OSError:
             self.errors += 1
             return None
-        contents = _unpack(data, key)
-        if contents is None:
+        entry = None
+        try:
+            contents = _contents(fd, key)
+            if contents is not None:
+                mapped = isinstance(contents.obj, mmap.mmap)
+                entry = Entry(fd if mapped else None, contents)
+                if not mapped:
+                    os.close(fd)
+        except (OSError, ValueError):
+            self.errors += 1
+        if entry is None:
+            os.close(fd)
             self.refused += 1
             with contextlib.suppress(OSError):
-                path.unlink()
+                os.unlink(path)
             return None
         self.hits += 1
         with contextlib.suppress(OSError):
             os.utime(path)
-        return contents
+        return entry
 
-    def put(self, key: bytes, contents: bytes) -> bool:
-        """Store contents under a key; False where that was not possible."""
-        if not self._ready() or len(contents) > self.max_bytes:
+    def get(self, key: bytes) -> bytes | None:
+        """A copy of the contents stored under a key, or None."""
+        entry = self.open(key)
+        return None if entry is None else bytes(entry.contents)
+
+    def put(self, key: bytes, contents: Buffer | Iterable[Buffer]) -> bool:
+        """Store contents (or parts of them, in order) under a key; False where that was not possible."""
+        parts = [contents] if isinstance(contents, bytes | bytearray | memoryview) else list(contents)
+        length = sum(len(part) for part in parts)
+        if not self._ready() or length > self.max_bytes:
             return False
         path = self._path(key)
         temporary = None
         try:
-            path.parent.mkdir(mode=0o700, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=path.parent, prefix="new-", delete=False) as file:
+            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=os.path.dirname(path), prefix=_TEMPORARY, delete=False) as file:
                 temporary = file.name
-                file.write(_HEAD.pack(_MAGIC, key, hashlib.sha256(contents).digest(), len(contents)))
-                file.write(contents)
+                check = 0
+                for part in [*parts, bytes(-length % PAGE)]:
+                    check = zlib.crc32(part, check)
+                    file.write(part)
+                file.write(_FOOT.pack(_MAGIC, key, length, PAGE, check))
             os.replace(temporary, path)
         except OSError:
             self.errors += 1
@@ -121,17 +176,16 @@ class CodeCache:
             "errors": self.errors,
         }
 
-    def _path(self, key: bytes) -> Path:
+    def _path(self, key: bytes) -> str:
         name = key.hex()
-        return self.folder / name[:2] / (name[2:] + _SUFFIX)
+        return f"{self.folder}/{name[:2]}/{name[2:]}{_SUFFIX}"
 
     def _ready(self) -> bool:
         """Make the folder; refuse one that somebody else owns or may write to."""
         if self._usable is None:
             try:
                 self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                status = self.folder.stat()
-                ours = status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+                ours = _is_ours(self.folder.stat())
                 self._usable = ours
                 self.errors += not ours
             except OSError:
@@ -158,13 +212,29 @@ class CodeCache:
                 with contextlib.suppress(OSError):
                     path.unlink()
                 total -= size
+            for path in self.folder.glob(f"??/{_TEMPORARY}*"):
+                with contextlib.suppress(OSError):
+                    if path.stat().st_mtime < time.time() - _ABANDONED_SECONDS:
+                        path.unlink()
 
 
-def _unpack(data: bytes, key: bytes) -> bytes | None:
-    if len(data) < _HEAD.size:
+def _is_ours(status: os.stat_result) -> bool:
+    return status.st_uid == os.geteuid() and not status.st_mode & _FOREIGN_WRITERS
+
+
+def _contents(fd: int, key: bytes) -> memoryview | None:
+    """The contents of an open file, if it is whole and belongs to the key."""
+    status = os.fstat(fd)
+    padded = status.st_size - _FOOT.size
+    if padded < 0 or not stat.S_ISREG(status.st_mode) or not _is_ours(status):
         return None
-    magic, stored_key, digest, length = _HEAD.unpack_from(data)
-    contents = data[_HEAD.size :]
-    if magic != _MAGIC or stored_key != key or len(contents) != length:
+    if status.st_size < _MAPPED_FROM:
+        whole = memoryview(os.read(fd, status.st_size))
+        if len(whole) != status.st_size:
+            return None
+    else:
+        whole = memoryview(mmap.mmap(fd, status.st_size, mmap.MAP_PRIVATE | mmap.MAP_POPULATE, mmap.PROT_READ))
+    magic, stored_key, length, page, check = _FOOT.unpack_from(whole, padded)
+    if magic != _MAGIC or stored_key != key or page != PAGE or padded != length + -length % PAGE:
         return None
-    return contents if hashlib.sha256(contents).digest() == digest else None
+    return whole[:length] if zlib.crc32(whole[:padded]) == check else None

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import final
+from functools import cached_property
+from typing import TYPE_CHECKING, final
 
 from core_rt.compile.background import Background
+from core_rt.compile.host import host_machine
 from core_rt.compile.image import load
-from core_rt.compile.jit import Jit
 from core_rt.compile.signature import Signature, signature
-from core_rt.compile.thunks import array_trampoline, host_trampoline
 from core_rt.config import Config
 from core_rt.native import CodeArena
 from core_rt.types import FuncType
+
+if TYPE_CHECKING:
+    from core_rt.compile.jit import Jit
 
 __all__ = ["Compiler"]
 
@@ -24,12 +27,19 @@ class Compiler:
 
     def __init__(self, config: Config, *, verify: bool = False) -> None:
         self.config = config
-        self.jit = Jit(config.opt_level, verify=verify)
+        self._verify = verify
         self.background = Background()
-        self.float_register = "x" if self.jit.machine == "x86_64" else "w"
+        self.float_register = "x" if host_machine() == "x86_64" else "w"
         self.lock = threading.RLock()
         self._arena: CodeArena | None = None
         self._trampolines: dict[tuple[str, str], int] = {}
+
+    @cached_property
+    def jit(self) -> Jit:
+        """LLVM, loaded when something is compiled: code from the cache does without."""
+        from core_rt.compile.jit import Jit
+
+        return Jit(self.config.opt_level, verify=self._verify)
 
     def _trampoline(self, kind: str, write: Callable[[Signature], str], functype: FuncType) -> int:
         sig = signature(functype)
@@ -46,10 +56,14 @@ class Compiler:
 
     def array_trampoline(self, functype: FuncType) -> int:
         """The address of `void (VMFuncRef *, ValRaw *)` that calls functions of the type for the host."""
+        from core_rt.compile.thunks import array_trampoline
+
         return self._trampoline("array", array_trampoline, functype)
 
     def host_trampoline(self, functype: FuncType) -> int:
         """The address of a native-convention function, its context a VMHostFuncContext, that leaves for the host."""
+        from core_rt.compile.thunks import host_trampoline
+
         return self._trampoline("host", host_trampoline, functype)
 
     def statistics(self) -> dict[str, int]:
@@ -70,4 +84,5 @@ class Compiler:
             if self._arena is not None:
                 self._arena.close()
                 self._arena = None
-            self.jit.close()
+            if "jit" in self.__dict__:
+                self.jit.close()

@@ -227,8 +227,11 @@ class ElfObject:
                     result.append((offset, self.places.get(section, 0) + value, addend))
         return result
 
-    def load(self, address: int) -> bytearray:
-        """The block as it has to stand at `address`."""
+    def load(self, address: int, absolute: list[int] | None = None) -> bytearray:
+        """The block as it has to stand at `address`; or at any other in the same place of its page, once the distance is added to
+        the addresses (64 bits) at the offsets left in `absolute`.
+        """
+        places_of_addresses = [] if absolute is None else absolute
         block = bytearray(self.size)
         for index, place in self.places.items():
             section = self.sections[index]
@@ -267,11 +270,14 @@ class ElfObject:
                     if slot is None:
                         slot = got[number] = self._got + 8 * len(got)
                         _U64.pack_into(block, slot, value)
+                        places_of_addresses.append(slot)
                     _rel32(block, at, address + slot + addend, address + at)
                     continue
                 patch = patches.get(kind)
                 if patch is None:
                     raise EngineBug(f"relocation type {kind} is not known")
+                if patch is _abs64:
+                    places_of_addresses.append(at)
                 patch(block, at, value + addend, address + at)
         return block
 

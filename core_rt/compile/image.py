@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import TYPE_CHECKING
 
 import attrs
 
 from core_rt.compile.elf import ElfObject
 from core_rt.compile.lines import LineTable, line_program
-from core_rt.compile.unit import SYMBOL
+from core_rt.compile.symbols import SYMBOL
 
 if TYPE_CHECKING:
+    from core_rt.compile.linked import LinkedCode
     from core_rt.native import CodeArena
 
-__all__ = ["CodeMap", "LoadedObject", "load"]
+__all__ = ["CodeMap", "LoadedObject", "functions_of", "load"]
 
 
 @attrs.define(eq=False)
@@ -37,6 +38,10 @@ class LoadedObject:
     make_lines: Callable[[], LineTable] | None
     _lines: LineTable | None = None
 
+    def part(self, at: int) -> LoadedObject | None:
+        """The object that offset `at` lies in: this one. (`LinkedCode` has many.)"""
+        return self
+
     @property
     def lines(self) -> LineTable | None:
         """The line table; None where it cannot be told."""
@@ -44,6 +49,17 @@ class LoadedObject:
             self._lines = self.make_lines()
             self.make_lines = None
         return self._lines
+
+
+def functions_of(elf: ElfObject, wrappers: Container[str]) -> list[tuple[int, int, int, bool]]:
+    """`LoadedObject.functions` of an object. `wrappers`: symbols that are no frames."""
+    functions = []
+    for name, (at, size) in elf.functions.items():
+        found = SYMBOL.match(name)
+        if found is not None:
+            functions.append((at, at + size, int(found[2]), name not in wrappers))
+    functions.sort()
+    return functions
 
 
 def load(
@@ -58,12 +74,7 @@ def load(
     view, address = arena.alloc(elf.size, max(elf.align, 16))
     view[: elf.size] = elf.load(address)
     arena.publish()
-    functions = []
-    for name, (at, size) in elf.functions.items():
-        found = SYMBOL.match(name)
-        if found is not None:
-            functions.append((at, at + size, int(found[2]), name not in wrappers))
-    functions.sort()
+    functions = functions_of(elf, wrappers)
     make_lines = line_program(elf) if lined else None
     entries = {name: address + at for name, (at, _) in elf.functions.items()}
     return LoadedObject(
@@ -78,10 +89,10 @@ class CodeMap:
 
     def __init__(self) -> None:
         self._starts: list[int] = []
-        self._objects: dict[int, LoadedObject] = {}
+        self._objects: dict[int, LoadedObject | LinkedCode] = {}
 
-    def add(self, loaded: LoadedObject) -> None:
-        """Note an object."""
+    def add(self, loaded: LoadedObject | LinkedCode) -> None:
+        """Note what was loaded."""
         self._objects[loaded.address] = loaded
         insort(self._starts, loaded.address)
 
@@ -90,7 +101,10 @@ class CodeMap:
         index = bisect_right(self._starts, pc) - 1
         if index < 0:
             return None
-        loaded = self._objects[self._starts[index]]
+        start = self._starts[index]
+        loaded = self._objects[start].part(pc - start)
+        if loaded is None:
+            return None
         at = pc - loaded.address
         found = bisect_right(loaded.functions, at, key=lambda row: row[0]) - 1
         if found < 0 or at >= loaded.functions[found][1]:

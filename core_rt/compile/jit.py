@@ -13,15 +13,15 @@ Three code paths of LLVM are used:
 
 from __future__ import annotations
 
-import platform
 import threading
 from typing import Any, Final
 
 import llvmlite.binding as llvm
 
+from core_rt.compile.host import host_machine
 from core_rt.errors import EngineBug
 
-__all__ = ["Jit", "host_machine"]
+__all__ = ["Jit"]
 
 # A context keeps every type, constant and metadata node ever made in it; without a change of context now and then, a
 # process that compiles functions for days would grow for days. Making one costs less than a function's parsing.
@@ -31,14 +31,6 @@ _TRIPLES: Final = {"x86_64": "x86_64-unknown-linux-gnu", "aarch64": "aarch64-unk
 
 _started = threading.Lock()
 _ready: set[str] = set()
-
-
-def host_machine() -> str:
-    """ "x86_64" or "aarch64"; raises `EngineBug` on a machine that nothing here generates code for."""
-    machine = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine().lower())
-    if machine not in _TRIPLES:
-        raise EngineBug(f"no code generation for {machine}")
-    return machine
 
 
 def _start(machine: str) -> None:

@@ -13,7 +13,7 @@ from typing import Final
 
 from core_rt.compile.elf import ElfObject
 
-__all__ = ["LineTable", "line_program", "line_table"]
+__all__ = ["LineTable", "line_program", "line_table", "run_line_program"]
 
 _COPY, _ADVANCE_PC, _ADVANCE_LINE, _SET_FILE, _SET_COLUMN, _CONST_ADD_PC, _FIXED_ADVANCE_PC = 1, 2, 3, 4, 5, 8, 9
 _END_SEQUENCE, _SET_ADDRESS = 1, 2
@@ -68,10 +68,11 @@ def line_program(elf: ElfObject) -> Callable[[], LineTable]:
     """What makes the line table of an object, without keeping the object: most are never asked for."""
     data = elf.section(".debug_line") or b""
     starts = {offset: place + addend for offset, place, addend in elf.relocations_of(".debug_line")}
-    return partial(_run, data, starts)
+    return partial(run_line_program, data, starts)
 
 
-def _run(data: bytes, starts: dict[int, int]) -> LineTable:
+def run_line_program(data: bytes, starts: dict[int, int]) -> LineTable:
+    """The line table that a `.debug_line` section stands for; `starts` are its relocations, offset to address."""
     rows: list[tuple[int, int]] = []
     if data:
         at = 0

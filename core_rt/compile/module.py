@@ -23,13 +23,14 @@ from core_rt.compile.elf import ElfObject
 from core_rt.compile.image import CodeMap, LoadedObject, load
 from core_rt.compile.lines import LineTable, line_table
 from core_rt.compile.stored import StoredUnit
-from core_rt.compile.unit import SYMBOL
+from core_rt.compile.symbols import SYMBOL
 from core_rt.native import CodeArena, Stubs
 
 if TYPE_CHECKING:
     from core_rt.binary.model import DecodedModule
     from core_rt.compile.cache import CodeCache
     from core_rt.compile.compiler import Compiler
+    from core_rt.compile.linked import LinkedCode
     from core_rt.compile.writer import Writer
     from core_rt.vm.layout import ModuleLayout
 
@@ -64,7 +65,6 @@ class CompiledModule:
         self._stride = stride
         self._arena = CodeArena()
         self._map = CodeMap()
-        self._body_starts = [start for start, _ in module.bodies]
         self._quick = 0
         self._optimised = 0
         self._code_bytes = 0
@@ -95,12 +95,17 @@ class CompiledModule:
         return self._table[entry] != self._first_stub + self._stride * entry
 
     # ------------------------------------------------------------------------------------------- compiling
+    # What compiles is imported where something is compiled: code from the cache needs none of it.
 
     @cached_property
     def _writer(self) -> Writer:
         from core_rt.compile.writer import Writer
 
         return Writer(self.compiler, self.module, self.layout)
+
+    @cached_property
+    def _body_starts(self) -> list[int]:
+        return [start for start, _ in self.module.bodies]
 
     def compile(self, entry: int) -> None:
         """Make the code for an entry of the table, if it has none. Raises `DecodeError` or `ValidationError`."""
@@ -135,6 +140,16 @@ class CompiledModule:
             self._enter(unit.code, unit.wrappers, lined=True)
             self.generation += 1
             self._optimised += 1
+
+    def enter_linked(self, code: LinkedCode, fd: int | None) -> None:
+        """Put a module's optimised code into service; `fd`: the file it lies in. `ValueError` if it is another module's."""
+        with self.compiler.lock:
+            code.load(self._arena, fd)
+            code.enter(self.code_table, 2 * self.count)
+            self._map.add(code)
+            self._code_bytes += code.size
+            self.generation += 1
+            self._optimised += code.units
 
     def heat(self, pcs: Sequence[int]) -> None:
         """A running guest was found at these addresses, innermost first: what is found often gets optimised.

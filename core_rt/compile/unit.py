@@ -8,7 +8,6 @@ Wrappers carry no debug locations, so `lines` never reports them as frames of th
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,12 +26,9 @@ if TYPE_CHECKING:
     from core_rt.validate.function import FuncBody
     from core_rt.vm.layout import ModuleLayout
 
-__all__ = ["ATTRIBUTES", "SYMBOL", "Unit"]
+__all__ = ["ATTRIBUTES", "Unit"]
 
 assert families
-
-SYMBOL: Final = re.compile(r"([ft])(\d+)")
-"""Symbols of functions; what LLVM derives from one keeps it as a prefix (`f12.cold`)."""
 
 ATTRIBUTES: Final = 'attributes #0 = { nounwind "frame-pointer"="all" "probe-stack"="inline-asm" "disable-tail-calls"="true" "no-builtins" }'
 """Frame pointers carry backtraces, probes find the guard page however large a frame is, tail calls would lose frames, and no call to a

@@ -4,7 +4,7 @@ Other packages import from here only. `shim.h` opens with the theory of operatio
 """
 
 from core_rt.native.bridge import array_bridge, host_bridge, signature
-from core_rt.native.code import CodeArena, register_code, unregister_code
+from core_rt.native.code import CodeArena, enter_code, processor_words, register_code, unregister_code
 from core_rt.native.fiber import (
     FiberStacks,
     abandon,
@@ -41,6 +41,7 @@ __all__ = [
     "builtin_array_address",
     "call",
     "catches",
+    "enter_code",
     "ffi",
     "frames",
     "host_bridge",
@@ -50,6 +51,7 @@ __all__ = [
     "new_block",
     "park",
     "pointer",
+    "processor_words",
     "register_code",
     "resume",
     "resume_running",

@@ -65,7 +65,7 @@ int vm_image_new(const uint8_t *data, uint64_t length);
 int vm_image_map(VMReservation *reservation, int image, uint64_t length);
 void vm_image_free(int image);
 
-/* machine code (code.c): written through `rw`, run through `rx` */
+/* machine code (code.c): written through `rw` (NULL: it is in a file and stays as it is), run through `rx` */
 typedef struct VMCodeArena {
   uint8_t *rw;
   uint8_t *rx;
@@ -73,10 +73,13 @@ typedef struct VMCodeArena {
   uint64_t range;
 } VMCodeArena;
 VMCodeArena *vm_code_arena_new(uint64_t size);
+VMCodeArena *vm_code_arena_map(int fd, uint64_t offset, uint64_t size);
 void vm_code_arena_free(VMCodeArena *arena);
 void vm_code_flush(void *address, uint64_t length);
 int64_t vm_code_register(void *address, uint64_t length);
 void vm_code_unregister(int64_t range);
+uint64_t vm_code_enter(uint64_t *table, const uint32_t *offsets, uint64_t count, uint64_t base);
+uint64_t vm_processor(uint64_t *words, uint64_t capacity);
 
 typedef struct VMStatistics {
   uint64_t stores;

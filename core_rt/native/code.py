@@ -11,7 +11,7 @@ import attrs
 from core_rt.errors import EngineBug
 from core_rt.native.lib import CData, address, exhausted, ffi, lib
 
-__all__ = ["CodeArena", "register_code", "unregister_code"]
+__all__ = ["CodeArena", "enter_code", "processor_words", "register_code", "unregister_code"]
 
 _CHUNK_LEAST = 64 << 10
 _CHUNK_MOST = 8 << 20
@@ -89,6 +89,21 @@ class CodeArena:
         self.publish()
         return rx
 
+    def map(self, fd: int, offset: int, size: int) -> int:
+        """Map code that lies in a file, at a multiple of the page size, ready to run and never written; returns its address.
+
+        `OSError` where that is not possible: the file system may forbid it.
+        """
+        with self._lock:
+            if not self._finalizer.alive:
+                raise EngineBug("the code arena is closed")
+            arena = lib.vm_code_arena_map(fd, offset, size)
+            if arena == ffi.NULL:
+                raise OSError(ffi.errno, os.strerror(ffi.errno))
+            # In front: `alloc` looks at the last one for room.
+            self._chunks.insert(0, _Chunk(arena, address(arena.rx), arena.size, os.getpid(), size, size))
+            return self._chunks[0].rx
+
     def publish(self) -> None:
         """Make what was written since the last time fit to run (instruction caches on aarch64)."""
         with self._lock:
@@ -114,6 +129,17 @@ class CodeArena:
         with self._lock:
             self._dirty.clear()
             self._finalizer()
+
+
+def enter_code(table: int, offsets: memoryview, base: int) -> int:
+    """Write `base` + offset to each entry of the code table at `table` whose offset (u32) is not 0xffffffff; returns how many."""
+    return lib.vm_code_enter(ffi.cast("uint64_t *", table), ffi.from_buffer("uint32_t[]", offsets), len(offsets), base)
+
+
+def processor_words() -> list[int]:
+    """What code for this very processor depends on: its identity and features, the same on all its cores."""
+    words = ffi.new("uint64_t[16]")
+    return list(words[0 : lib.vm_processor(words, 16)])
 
 
 def register_code(start: int, size: int) -> int:

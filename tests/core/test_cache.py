@@ -8,7 +8,7 @@ import threading
 import pytest
 
 import core_rt
-from core_rt.compile.cache import CodeCache, entry_key
+from core_rt.compile.cache import PAGE, CodeCache, entry_key
 from tests.core.support import World, wasm
 
 KEY = entry_key(b"module", "config")
@@ -78,7 +78,7 @@ def test_a_folder_that_cannot_be_made_is_no_failure(tmp_path):
 
 
 def test_the_least_recently_used_go_first(cache):
-    cache.max_bytes = 3000
+    cache.max_bytes = 3 * (PAGE + 200)
     keys = [entry_key(str(i)) for i in range(4)]
     for age, key in enumerate(keys[:3]):
         cache.put(key, bytes(800))

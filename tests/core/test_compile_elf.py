@@ -7,7 +7,8 @@ import struct
 import pytest
 
 from core_rt.compile.elf import ElfObject
-from core_rt.compile.jit import Jit, host_machine
+from core_rt.compile.host import host_machine
+from core_rt.compile.jit import Jit
 from core_rt.compile.lines import line_table
 from core_rt.errors import EngineBug
 
