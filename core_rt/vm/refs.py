@@ -168,6 +168,9 @@ class References:
             if not -(1 << 30) <= value < 1 << 31:
                 raise OverflowError(f"{value} does not fit in an i31")
             return (value << 1 | 1) & 0xFFFF_FFFF
+        if heap is AbsHeap.EXTERN and type(value) is int and -(1 << 30) <= value < 1 << 30:
+            # What an i31 that was made an externref comes out as; so it comes back as one.
+            return (value << 1 | 1) & 0xFFFF_FFFF
         if heap is not AbsHeap.EXTERN and heap is not AbsHeap.ANY:
             raise TypeError(f"{value!r} is no {type_}")
         key = id(value)

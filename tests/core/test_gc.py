@@ -146,6 +146,35 @@ def test_references_are_equal_when_they_are_the_same_object():
     assert other.store is not made.store
 
 
+CONVERSIONS = """
+(module (import "host" "same" (func $same (param externref) (result externref)))
+  (func (export "out") (param i32) (result externref) (extern.convert_any (ref.i31 (local.get 0))))
+  (func (export "there_and_back") (param i32) (result i32)
+    (i31.get_s (ref.cast (ref i31) (any.convert_extern
+      (call $same (extern.convert_any (ref.i31 (local.get 0))))))))
+  (func (export "in") (param externref) (result anyref) (any.convert_extern (local.get 0)))
+  (func (export "is_i31") (param externref) (result i32) (ref.test (ref i31) (any.convert_extern (local.get 0))))
+)"""
+
+
+def test_integers_and_objects_cross_as_either_kind():
+    made = World(core_rt.Config(cache=False))
+    seen = []
+
+    def same(value):
+        seen.append(value)
+        return value
+
+    made.host("same", same, "externref", "externref")
+    exports = made.load(CONVERSIONS)
+    for value in (0, 5, -7, (1 << 30) - 1, -(1 << 30)):
+        assert exports["out"](value) == exports["there_and_back"](value) == value
+    assert seen == [0, 5, -7, (1 << 30) - 1, -(1 << 30)]
+    for value in (1 << 30, 10**30, True, "text", 2.5, object(), [], seen):
+        assert exports["in"](value) is value and exports["is_i31"](value) == 0
+    assert exports["in"](-3) == -3 and exports["is_i31"](-3) == 1 and exports["in"](None) is None
+
+
 def test_wrong_types_are_refused():
     _, exports = world()
     with pytest.raises(TypeError):
