@@ -12,7 +12,7 @@ from core_rt.errors import ExhaustionError, GuestException, Trap, TrapCode
 if TYPE_CHECKING:
     from component_rt.instance import ComponentInstance
 
-__all__ = ["CallScope", "ResourceHandle", "ResourceType", "Table", "caught_by_nobody", "trap", "trap_if", "uncaught"]
+__all__ = ["CallScope", "ResourceHandle", "ResourceType", "Table", "trap", "trap_if", "trapped"]
 
 MAX_LENGTH: Final = (1 << 28) - 1
 
@@ -28,16 +28,16 @@ def trap_if(condition: object, message: str) -> None:
         raise Trap(TrapCode.CANONICAL_ABI, message)
 
 
-def caught_by_nobody(error: BaseException) -> Trap | None:
-    """No exception of core WebAssembly leaves a component: the trap that it becomes (`call_and_trap_on_throw`)."""
-    return Trap(TrapCode.UNCAUGHT_EXCEPTION, None, error.frames) if isinstance(error, GuestException) else None
+def trapped(error: BaseException) -> BaseException:
+    """What `error` is outside of the component that it comes out of.
 
-
-def uncaught(error: BaseException) -> None:
-    """Raise that trap if `error` is an exception of core WebAssembly."""
-    trapped = caught_by_nobody(error)
-    if trapped is not None:
-        raise trapped from error
+    No exception of core WebAssembly leaves a component: one that nobody caught is a trap (`call_and_trap_on_throw`).
+    """
+    if isinstance(error, GuestException):
+        made = Trap(TrapCode.UNCAUGHT_EXCEPTION, None, error.frames)
+        made.__cause__ = error
+        return made
+    return error
 
 
 class Table:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from component_rt.handles import ResourceType, Table, uncaught
+from component_rt.handles import ResourceType, Table, trapped
 from component_rt.plan import (
     Builtin,
     Constant,
@@ -165,9 +165,9 @@ class ComponentInstance:
             rt.dtor(rep)
         except BaseException as error:
             self.store.core.unwind(error)
+            error = trapped(error)
             self.poison(error)
-            uncaught(error)
-            raise
+            raise error
         for instance in entering:
             instance.flags[MAY_ENTER] = 1
 
@@ -284,8 +284,9 @@ class Runtime:
             for step in self.plan.steps:
                 slots[step.slot] = table[type(step)](self, step)
         except BaseException as error:
+            error = trapped(error)
             root.poison(error)
-            raise
+            raise error
         return root
 
     def item(self, slot: int) -> Any:

@@ -15,7 +15,7 @@ import attrs
 from component_rt import resources
 from component_rt.abi.strings import string_loader, string_storer
 from component_rt.abi.unit import MAX_LIFTED, over_budget
-from component_rt.handles import CallScope, ResourceHandle, remove_own, resource_handle, uncaught
+from component_rt.handles import CallScope, ResourceHandle, remove_own, resource_handle, trapped
 from core_rt.errors import Trap, TrapCode
 from core_rt.native import call as vm_call
 
@@ -165,9 +165,9 @@ class LiftLowerContext:
                     store.finish(site, status)
             except BaseException as error:
                 store.unwind(error)
+                error = trapped(error)
                 instance.poison(error)
-                uncaught(error)
-                raise
+                raise error
             address = slots[0]
             flags[1] = 1
             if address & (align - 1):

@@ -9,7 +9,7 @@ from component_rt.abi.codegen import CodeCache, Signature, named
 from component_rt.abi.context import LiftLowerContext
 from component_rt.abi.errors import explain
 from component_rt.abi.mismatch import Mismatch
-from component_rt.handles import uncaught
+from component_rt.handles import trapped
 from core_rt.errors import StoreError, Trap
 from wit.names import kebab_to_snake
 
@@ -43,6 +43,7 @@ class HostCall:
         """`error` ends the call: undo what lowering did, or poison the instance if the guest had begun to run."""
         instance = self._instance
         instance.store.core.unwind(error)
+        thrown, error = error, trapped(error)
         if isinstance(error, StoreError):
             # Closed, or in use by another thread: that thread's call goes on, and switches the flags back.
             if not instance.store.core.context.depth:
@@ -55,7 +56,8 @@ class HostCall:
                 scope.rollback()
             for flags in self.flags:
                 flags[0] = 1
-        uncaught(error)
+        if error is not thrown:
+            raise error
         if isinstance(error, Mismatch):
             raise explain(self._label, self._type.params, args) from None
 

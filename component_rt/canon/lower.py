@@ -12,7 +12,7 @@ from component_rt.abi.codegen import CodeCache, Signature
 from component_rt.abi.context import LiftLowerContext
 from component_rt.abi.errors import explain_value
 from component_rt.canon.lift import LiftedFunc
-from component_rt.handles import CallScope, uncaught
+from component_rt.handles import CallScope, trapped
 from component_rt.types import FuncType, ResultType
 from component_rt.values import Err, Ok
 from core_rt.errors import Trap, TrapCode
@@ -186,9 +186,9 @@ def guest_call(
                 callee_flags[1] = 1
         except BaseException as error:
             store.unwind(error)
+            error = trapped(error)
             target.poison(error)
-            uncaught(error)
-            raise
+            raise error
         for member in entering:
             member[0] = 1
         lower_result(result, address, subtask)

@@ -434,7 +434,7 @@ class AsyncStore(Store):
         tree = call.tree
 
         async def kill() -> None:
-            if tree.root is not None and tree.root.first_trap is None:
+            if tree.root is not None and not tree.killed:
                 self.scheduler.kill(tree, error)
 
         assert self._nursery is not None

@@ -277,7 +277,7 @@ class Writer(End):
         self.failure = self.shared.source_error = error
         tree = self.tree()
         self.close()
-        if tree is not None and tree.root is not None and tree.root.first_trap is None:
+        if tree is not None and tree.root is not None and not tree.killed:
             self.store.scheduler.kill(tree, error)
 
 

@@ -81,7 +81,7 @@ def quick_call(store: AsyncStore, callee: Callee, label: str) -> Callable[[tuple
                     failed(error, started, scope, args)
                 finally:
                     if root.first_trap is not None:
-                        scheduler.kill(root.tree, error)
+                        scheduler.kill(root.tree, root.first_trap)
                 raise
             problem = error
         finally:

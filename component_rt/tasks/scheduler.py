@@ -33,7 +33,7 @@ from collections.abc import Callable, Generator
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from component_rt.handles import caught_by_nobody, trap
+from component_rt.handles import trap, trapped
 from component_rt.tasks.states import THREAD, ThreadState, advance
 from component_rt.tasks.streams import CopyEnd
 from component_rt.tasks.thread import BLOCK, Switch, Thread, Turns
@@ -89,6 +89,7 @@ class Tree:
         "calls",
         "deferred",
         "doom",
+        "killed",
         "ended",
         "pendings",
         "preempted",
@@ -113,6 +114,8 @@ class Tree:
         """Whether a worker thread is running what is aside."""
         self.doom: BaseException | None = None
         """What the tree is poisoned with as soon as no worker thread is in it."""
+        self.killed = False
+        """Whether all that went on in the tree has been ended. A root may be poisoned before that is done."""
         self.pendings: dict[Any, None] = {}
         """What the host does for guests of the tree besides: anything with `abandon()`."""
         self.deferred: list[Thread] = []
@@ -248,7 +251,7 @@ class Scheduler:
         try:
             aside = self._chain(thread, first)
         except BaseException as error:
-            if tree.root is not None and tree.root.first_trap is None:
+            if tree.root is not None and not tree.killed:
                 self.kill(tree, error)
             someone_knows = bool(self._blamed)
             self._blamed.clear()
@@ -309,11 +312,9 @@ class Scheduler:
                     return None
                 thread, value = back, None
         except BaseException as error:
-            trapped = caught_by_nobody(error)
-            self._unwind(thread, error if trapped is None else trapped)
-            if trapped is None:
-                raise
-            raise trapped from error
+            error = trapped(error)
+            self._unwind(thread, error)
+            raise error
         finally:
             self._current = outer
 
@@ -404,7 +405,7 @@ class Scheduler:
         self._blamed = {_call_of(thread) for thread in chain} - {None}
         for thread in chain:
             tree = thread.tree
-            if thread.task is not None and tree.root is not None and tree.root.first_trap is None:
+            if thread.task is not None and tree.root is not None and not tree.killed:
                 self.kill(tree, error)
 
     def _drop(self, thread: Thread, error: BaseException | None) -> None:
@@ -431,6 +432,7 @@ class Scheduler:
         if tree.working:
             tree.doom = tree.doom or error
             return
+        tree.killed = True
         aside, tree.aside = tree.aside, None
         while aside is not None:  # the chain may have come from another tree
             back, aside.resumer = aside.resumer, None
