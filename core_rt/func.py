@@ -1,22 +1,24 @@
 """Functions: of guests, called from Python; of Python, called from guests.
 
-For each signature Python source is generated once: a subclass of `Func` whose `__call__` stores the arguments through typed
-pointers, makes the one C call and loads the result; and for host functions a wrapper that does the reverse. Assigning
-through an `int32_t *` checks type and range in C; what it refuses (unsigned values, wrong types) goes to
-`core_rt.values`, which converts or says what is wrong.
+For each signature Python source is generated once: a subclass of `Func` whose `__call__` packs the arguments with one `struct`
+call and makes one C call, which answers the result (`native/calls.c`: nothing passes through memory that another thread could
+write to); and for host functions a wrapper that does the reverse through typed pointers. `struct` and the pointers check type and
+range in C; what they refuse (unsigned values, wrong types) goes to `core_rt.values`, which converts or says what is wrong.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from core_rt import native
 from core_rt.errors import StoreError
 from core_rt.native import ffi
-from core_rt.types import V128, DefType, FuncType
+from core_rt.types import DefType, FuncType
 from core_rt.values import (
     bits_to_raw,
+    from_raw,
     integer,
     kind_of,
     number,
@@ -33,7 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Func", "check_same_store", "func_at", "host_func", "python_func"]
 
-_M64 = (1 << 64) - 1
 _HOST_CALL = native.pointer(native.host_call_address)
 _FUNCREF_IN_HOST = structs.VMHostFuncContext["native_call"]
 
@@ -45,14 +46,16 @@ class Func:
     guest traps, and whatever a host function raises.
     """
 
-    __slots__ = ("address", "deftype", "keep", "name", "site", "store", "type")
+    __slots__ = ("_head", "_site", "address", "deftype", "keep", "name", "store", "type")
 
     store: Store
     type: FuncType
     deftype: DefType
     address: int
     """Of the `VMFuncRef`."""
-    site: Any
+    _site: Any
+    _head: Any
+    """What packed arguments begin with; None before the first call, which `struct` refuses to pack."""
     keep: object
     """What must live as long as the function can be called."""
     name: str | None
@@ -60,20 +63,24 @@ class Func:
     def __init__(self) -> None:
         raise TypeError("functions come from instances, or from Func.from_python")
 
-    def __getattr__(self, name: str) -> Any:
-        """`site` is made when the host first calls: most functions are only handed to guests."""
-        if name != "site":
-            raise AttributeError(f"a Func has no attribute {name!r}")
-        store = self.store
-        store.check()  # the funcref is gone when the store is
-        ref = ffi.cast("VMFuncRef *", self.address)
-        if not ref.array_call:
-            ref.array_call = store.engine.trampoline("array", self.deftype)
-            ref.signature = store.engine.signature(self.deftype)
-        self.site = site = ffi.new("VMCallSite *")
-        site.store = store.context
-        site.array_call = ref.array_call
-        site.funcref = ref
+    @property
+    def site(self) -> Any:
+        """The `VMCallSite *`, made when the host first calls: most functions are only handed to guests."""
+        site = self._site
+        if site is None:
+            store, type_ = self.store, self.type
+            store.check()  # the funcref is gone when the store is
+            ref = ffi.cast("VMFuncRef *", self.address)
+            if not ref.array_call:
+                ref.array_call = store.engine.trampoline("array", self.deftype)
+                ref.signature = store.engine.signature(self.deftype)
+            site = ffi.new("VMCallSite *")
+            site.store = store.context
+            site.array_call = ref.array_call
+            site.funcref = ref
+            site.params = len(type_.params)
+            site.result = _RESULTS[kind_of(type_.results[0])][1] if len(type_.results) == 1 else structs.RESULT_NONE
+            self._site, self._head = site, native.address(site).to_bytes(16, "little")
         return site
 
     def __call__(self, *args: Any) -> Any:
@@ -109,31 +116,60 @@ class Func:
             raise TypeError(f"{self._label()} takes {len(params)} arguments, got {len(args)}")
         store.check()
         store.refs.safepoint()
-        # Converted first, stored then: converting a reference may run other code.
         raws = [bits_to_raw(store, t, a) for t, a in zip(params, args)]
-        u64 = store.u64
-        for i, raw in enumerate(raws):
-            u64[2 * i] = raw & _M64
-            u64[2 * i + 1] = raw >> 64
-        self._enter()
         results = self.type.results
-        found = [u64[2 * i] | u64[2 * i + 1] << 64 if t is V128 else u64[2 * i] for i, t in enumerate(results)]
-        return [raw_to_bits(store, t, raw) for t, raw in zip(results, found)]
+        return [raw_to_bits(store, t, raw) for t, raw in zip(results, self._call_into(raws))]
 
-    def _enter(self) -> None:
+    def _call_into(self, raws: Sequence[int]) -> list[int]:
+        """The call, through a buffer of its own: arguments and results as bit patterns."""
+        values = ffi.new("uint64_t[]", 2 * max(len(raws), len(self.type.results), 1))
+        store, packed = self.store, _pack_raw(raws)
         try:
-            status = native.call(self.site)
+            status = native.call_into(self.site, packed, values)
+            if status == structs.STATUS_NO_FIBER:
+                store.add_fiber()
+                status = native.call_into(self.site, packed, values)
             if status:
-                self.store.finish(self.site, status)
+                store.finish(None, status)
         except BaseException as error:
-            self.store.unwind(error)
+            store.unwind(error)
             raise
+        return [values[2 * i] | values[2 * i + 1] << 64 for i in range(len(self.type.results))]
+
+    def _answer(self, packed: bytes) -> Any:
+        """The C call answered `CALL_LEFT` or NaN: go on with the call, if it is not over."""
+        store, kind = self.store, self._site.result
+        floats = kind >= structs.RESULT_F32
+        try:
+            status = native.left()
+            if status == structs.STATUS_NO_FIBER:
+                store.add_fiber()
+                result = native.call_float(packed) if floats else native.call_int(packed)
+                over = result == result if floats else result != structs.CALL_LEFT
+                return result if over else self._answer(packed)
+            if status:
+                store.finish(None, status)
+        except BaseException as error:
+            store.unwind(error)
+            raise
+        return native.result_float(kind) if floats else native.result_int(kind)
+
+    def _interrupted(self, error: BaseException) -> None:
+        """An exception came when the C call was over."""
+        self.store.unwind(error)
+        raise error
 
     def _label(self) -> str:
         return f"function {self.name!r}" if self.name else "function"
 
-    def _bad_arguments(self, args: Sequence[Any]) -> None:
-        """The fast path refused an argument: store them all the slow way, or say which is wrong."""
+    def _convert(self, args: tuple[Any, ...]) -> bytes:
+        """The fast path refused an argument: pack them all the slow way, or say which is wrong. Or there was no site yet."""
+        raws = self._raws(args)
+        self.site  # noqa: B018 - makes it
+        return self._head + _pack_raw(raws)  # type: ignore[no-any-return]
+
+    def _raws(self, args: tuple[Any, ...]) -> list[int]:
+        """Bit patterns of the arguments. Raises for the first that does not fit."""
         store = self.store
         raws = []
         for position, (type_, value) in enumerate(zip(self.type.params, args)):
@@ -141,9 +177,7 @@ class Func:
                 raws.append(to_raw(store, type_, value))
             except (TypeError, ValueError, OverflowError) as error:
                 raise type(error)(f"{self._label()}, argument {position + 1} ({type_}): {error}") from None
-        for i, raw in enumerate(raws):
-            store.u64[2 * i] = raw & _M64
-            store.u64[2 * i + 1] = raw >> 64
+        return raws
 
     def __repr__(self) -> str:
         return f"<Func {self.name or ''} {self.type}>"
@@ -165,6 +199,7 @@ def func_at(store: Store, address: int, deftype: DefType, name: str | None, keep
     self.address = address
     self.name = name
     self.keep = keep
+    self._site = self._head = None
     store.funcs.append(self)
     ref.handle = len(store.funcs)
     return self
@@ -205,8 +240,24 @@ _POINTER = {
 }
 _BITS = {"i32": 32, "i64": 64, "f32": 32, "f64": 64}
 
+# How an argument of a kind is packed; which C call has a result of a kind, and what that is to the C side.
+_PACKED = {"i32": "i12x", "i64": "q8x", "f32": "f12x", "f64": "d8x", "v128": "16s", "func": "Q8x", "ref": "I12x"}
+_RESULTS = {
+    "i32": ("call_int", structs.RESULT_I32),
+    "i64": ("call_int", structs.RESULT_I64),
+    "f32": ("call_float", structs.RESULT_F32),
+    "f64": ("call_float", structs.RESULT_F64),
+    "func": ("call_int", structs.RESULT_I64),
+    "ref": ("call_int", structs.RESULT_U32),
+    "v128": ("", structs.RESULT_NONE),
+}
+
 _GLOBALS: dict[str, Any] = {
-    "vm_call": native.call,
+    "BAD": (TypeError, ValueError, OverflowError, struct.error),
+    "LEFT": structs.CALL_LEFT,
+    "call_int": native.call_int,
+    "call_float": native.call_float,
+    "from_raw": from_raw,
     "ffi": ffi,
     "integer": integer,
     "number": number,
@@ -258,53 +309,51 @@ def _class_of(type_: FuncType) -> type[Func]:
     return cls
 
 
+def _pack_raw(raws: Sequence[int]) -> bytes:
+    return b"".join([raw.to_bytes(structs.VALRAW_SIZE, "little") for raw in raws])
+
+
 def _call_source(type_: FuncType) -> tuple[str, dict[str, Any]]:
-    names: dict[str, Any] = {}
     kinds = [kind_of(t) for t in type_.params]
+    results = [kind_of(t) for t in type_.results]
     args = [f"a{i}" for i in range(len(kinds))]
-    lines = [f"def generated({', '.join(['self', *args, '/'])}):", " store = self.store"]
-    has_refs = any(k in ("func", "ref") for k in kinds)
-    if has_refs or "v128" in kinds:
-        # References are made first: making one may collect garbage, and an error must leave nothing half stored.
-        lines.append(" store.check(); store.refs.safepoint()")
-    stores = []
-    for i, kind in enumerate(kinds):
-        names[f"T{i}"] = type_.params[i]
-        if kind in ("func", "ref"):
-            lines.append(f" a{i} = to_ref(store, T{i}, a{i})")
-            pointer, factor = _POINTER[kind]
-            stores.append(f"  store.{pointer}[{factor * i}] = a{i}")
-        elif kind == "v128":
-            stores.append("  " + _store_checked(kind, i, f"a{i}", ""))
-        else:
-            pointer, factor = _POINTER[kind]
-            stores.append(f"  store.{pointer}[{factor * i}] = a{i}")
-    if stores:
-        lines += [" try:", *stores, " except (TypeError, ValueError, OverflowError):"]
-        if has_refs:
-            for i, kind in enumerate(kinds):
-                lines.append(
-                    "  " + (stores[i].strip() if kind in ("func", "ref") else _store_checked(kind, i, f"a{i}", ""))
-                )
-        else:
-            lines.append(f"  self._bad_arguments(({', '.join(args)},))")
+    whole = f"({''.join(a + ', ' for a in args)})"
+    names: dict[str, Any] = {f"T{i}": t for i, t in enumerate(type_.params)}
+    names |= {f"R{i}": t for i, t in enumerate(type_.results)}
+    lines = [f"def generated({', '.join(['self', *args, '/'])}):"]
+    if any(kind in ("func", "ref") for kind in (*kinds, *results)):
+        lines.append(" store = self.store")
+    if any(kind in ("func", "ref", "v128") for kind in kinds):
+        # No collection between making references and the call.
+        lines.append(" self.store.check(); self.store.refs.safepoint()")
+    if len(results) > 1 or "v128" in results:
+        loads = [f"from_raw(self.store, R{i}, values[{i}])" for i in range(len(results))]
+        lines.append(f" values = self._call_into(self._raws({whole}))")
+        lines.append(f" return {loads[0] if len(loads) == 1 else '(' + ', '.join(loads) + ')'}")
+        return "\n".join(lines), names
+    names["pack"] = struct.Struct("16s" + "".join([_PACKED[k] for k in kinds])).pack
+    values = ", ".join(["self._head", *[_packable(kind, i) for i, kind in enumerate(kinds)]])
+    call = _RESULTS[results[0]][0] if results else "call_int"
     lines += [
-        " try:",
-        "  status = vm_call(self.site)",
-        "  if status: store.finish(self.site, status)",
-        " except BaseException as error:",
-        "  store.unwind(error)",
-        "  raise",
+        f" try: packed = pack({values})",
+        f" except BAD: packed = self._convert({whole})",
+        f" try: result = {call}(packed)",
+        " except BaseException as error: self._interrupted(error)",
+        " if result == LEFT: result = self._answer(packed)"
+        if call == "call_int"
+        else " if result != result: result = self._answer(packed)",
     ]
-    results = []
-    for i, result in enumerate(type_.results):
-        names[f"R{i}"] = result
-        results.append(_load(kind_of(result), i, f"R{i}"))
-    if len(results) == 1:
-        lines.append(f" return {results[0]}")
-    elif results:
-        lines.append(f" return ({', '.join(results)})")
+    if results:
+        value = "result & 0xffffffffffffffff" if results[0] == "func" else "result"
+        lines.append(f" return from_ref(store, R0, {value})" if results[0] in ("func", "ref") else " return result")
     return "\n".join(lines), names
+
+
+def _packable(kind: str, index: int) -> str:
+    """Source of what `struct` packs for argument `index`."""
+    if kind == "v128":
+        return f"vector(a{index}).to_bytes(16, 'little')"
+    return f"to_ref(store, T{index}, a{index})" if kind in ("func", "ref") else f"a{index}"
 
 
 _wrappers: dict[FuncType, Callable[..., Callable[[], object]]] = {}

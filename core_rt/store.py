@@ -227,9 +227,26 @@ class Store:
         self._hosts.append(function)
         return len(self._hosts) - 1
 
+    def late_host(self, make: Callable[[], Callable[[], object]]) -> Callable[[], object]:
+        """What to register for a host function that `make()` gives on its first call; from then on it is called directly."""
+        hosts = self._hosts
+        index = len(hosts)
+
+        def first() -> object:
+            hosts[index] = handler = make()
+            return handler()
+
+        return first
+
     def fibers(self) -> Iterator[Any]:
         """All fibers, idle ones too."""
         return iter(self._all_fibers)
+
+    def add_fiber(self) -> None:
+        """Make one more fiber, because a call found none. Traps where calls are nested too deeply."""
+        if self.context.depth > self.limits.nested_calls:
+            raise Trap(TrapCode.STACK_OVERFLOW)
+        self._all_fibers.append(self._fibers.new())
 
     def keep(self, cdata: object) -> None:
         """Keep memory that guests point to as long as the store is open."""
@@ -283,9 +300,7 @@ class Store:
                             native.park(fiber)
                             return fiber
                     elif status == _NO_FIBER:
-                        if context.depth > self.limits.nested_calls:
-                            raise Trap(TrapCode.STACK_OVERFLOW)
-                        self._all_fibers.append(self._fibers.new())
+                        self.add_fiber()
                         status = native.call(site)
                         continue
                     elif status != _THROWN:

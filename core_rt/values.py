@@ -7,6 +7,7 @@ vectors, and the error messages.
 
 from __future__ import annotations
 
+import math
 import struct
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,14 @@ def number(value: object, bits: int) -> float:
     if isinstance(value, str | bytes) or not hasattr(type(value), "__float__"):
         raise TypeError(f"an f{bits} must be a number, not {type(value).__name__}")
     return float(value)  # type: ignore[arg-type]
+
+
+def _f32(value: float) -> bytes:
+    """Rounded as C does: what is too large becomes infinite."""
+    try:
+        return struct.pack("<f", value)
+    except OverflowError:
+        return struct.pack("<f", math.copysign(math.inf, value))
 
 
 def vector(value: object) -> int:
@@ -90,7 +99,7 @@ def to_raw(store: Store, type_: ValType, value: object) -> int:
     if type_ is I64:
         return integer(value, 64) & _M64
     if type_ is F32:
-        return int(struct.unpack("<I", struct.pack("<f", number(value, 32)))[0])
+        return int(struct.unpack("<I", _f32(number(value, 32)))[0])
     if type_ is F64:
         return int(struct.unpack("<Q", struct.pack("<d", number(value, 64)))[0])
     if type_ is V128:

@@ -30,15 +30,7 @@ __all__ = ["HostFunc", "core_function", "lower"]
 
 def core_function(store: Any, type_: core.FuncType, make: Callable[[], Callable[[], object]], name: str | None) -> Func:
     """A host function whose handler `make()` gives on the first call; from then on the handler is called directly."""
-    core_store = store.core
-    handlers = core_store._hosts
-    index = len(handlers)
-
-    def first() -> object:
-        handlers[index] = handler = make()
-        return handler()
-
-    return host_func(core_store, DefType.of(type_), first, name)
+    return host_func(store.core, DefType.of(type_), store.core.late_host(make), name)
 
 
 class HostFunc:

@@ -18,6 +18,18 @@ int vm_fiber_free(VMFiber *fiber);
 int vm_fibers_close(VMStoreContext *store);
 void vm_fiber_pool_limit(uint64_t mappings, uint64_t resident);
 
+/* typed calls (calls.c): `packed` begins with the address of the site. CALL_LEFT, or NaN: ask vm_left, and vm_result when the
+ * call is over */
+int64_t vm_call_int(const char *packed);
+double vm_call_float(const char *packed);
+int vm_call_into(VMCallSite *site, const char *arguments, uint64_t *values);
+int64_t vm_lifted_int(const char *packed);
+double vm_lifted_float(const char *packed);
+int vm_left(void);
+int vm_outcome(void);
+int64_t vm_result_int(uint32_t kind);
+double vm_result_float(uint32_t kind);
+
 /* traps (trap.c) */
 void vm_backtrace(VMFiber *fiber);
 void vm_signals_ensure(void);

@@ -25,6 +25,7 @@ ROOT = HERE.parent.parent
 SOURCES = (
     "bridge",
     "builtins",
+    "calls",
     "code",
     "exception",
     "fiber",

@@ -102,6 +102,8 @@ static inline int enter(VMStoreContext *store, VMFiber *fiber) {
   store->gc_frame = NULL;
   uint32_t status = fiber->status;
   if (LIKELY(status == STATUS_RETURNED)) {
+    vm_thread.result = ((uint64_t *)fiber->entry_values)[0]; /* while nobody else can write there */
+    vm_thread.outcome = ((uint64_t *)fiber->entry_values)[1];
     ((Fiber *)fiber)->state = FIBER_IDLE;
   } else if (LIKELY(status != STATUS_TRAP)) {
     ((Fiber *)fiber)->state = FIBER_LEFT;
@@ -116,13 +118,16 @@ static inline int enter(VMStoreContext *store, VMFiber *fiber) {
   return (int)status;
 }
 
-int vm_call(VMCallSite *site) {
-  VMStoreContext *store = site->store;
+VMFiber *vm_claim(VMStoreContext *store, uint32_t *why) {
   if (UNLIKELY(!vm_thread.ready)) vm_thread_init();
-  if (UNLIKELY(!own(store))) return STATUS_BUSY;
+  if (UNLIKELY(!own(store))) {
+    *why = STATUS_BUSY;
+    return NULL;
+  }
   if (UNLIKELY(__atomic_load_n(&store->closed, __ATOMIC_RELAXED))) {
     disown(store);
-    return STATUS_CLOSED;
+    *why = STATUS_CLOSED;
+    return NULL;
   }
   VMFiber *fiber = store->idle;
   if (UNLIKELY(!fiber)) {
@@ -130,16 +135,34 @@ int vm_call(VMCallSite *site) {
     fiber = store->idle;
     if (!fiber) {
       disown(store);
-      return STATUS_NO_FIBER;
+      *why = STATUS_NO_FIBER;
+      return NULL;
     }
   }
   store->idle = fiber->next;
-  fiber->entry = site->array_call;
-  fiber->entry_funcref = site->funcref;
-  fiber->entry_values = store->values;
+  return fiber;
+}
+
+void vm_unclaim(VMStoreContext *store, VMFiber *fiber) {
+  push_idle(store, fiber);
+  disown(store);
+}
+
+int vm_run(VMStoreContext *store, VMFiber *fiber, void *entry, void *funcref, void *values) {
+  fiber->entry = entry;
+  fiber->entry_funcref = funcref;
+  fiber->entry_values = values;
   fiber->gc_frame = NULL;
   attach(store, fiber);
   return enter(store, fiber);
+}
+
+int vm_call(VMCallSite *site) {
+  VMStoreContext *store = site->store;
+  uint32_t why;
+  VMFiber *fiber = vm_claim(store, &why);
+  if (UNLIKELY(!fiber)) return (int)why;
+  return vm_run(store, fiber, site->array_call, site->funcref, store->values);
 }
 
 int vm_resume(VMFiber *fiber) {

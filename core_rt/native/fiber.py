@@ -20,10 +20,19 @@ __all__ = [
     "abandon",
     "backtrace",
     "call",
+    "call_float",
+    "call_int",
+    "call_into",
     "catches",
     "frames",
     "is_parked",
+    "left",
+    "lifted_float",
+    "lifted_int",
+    "outcome",
     "park",
+    "result_float",
+    "result_int",
     "resume",
     "resume_running",
     "running",
@@ -32,6 +41,25 @@ __all__ = [
 
 call: Final[Callable[[CData], int]] = lib.vm_call
 """`call(VMCallSite *)`: enter a guest on an idle fiber of the site's store."""
+call_int: Final[Callable[[bytes], int]] = lib.vm_call_int
+"""`call_int(packed)`: the result as an int (0 for none), or `CALL_LEFT`: see `left`.
+
+`packed` is the address of the `VMCallSite` and a word of padding, then the arguments as ValRaws.
+"""
+call_float: Final[Callable[[bytes], float]] = lib.vm_call_float
+"""The same for a float; NaN stands for `CALL_LEFT`."""
+call_into: Final[Callable[[CData, bytes, CData], int]] = lib.vm_call_into
+"""`call_into(VMCallSite *, arguments, uint64_t *)`: the call with values in a buffer of the caller's; a status."""
+lifted_int: Final[Callable[[bytes], int]] = lib.vm_lifted_int
+"""As `call_int` for a function of a component: `calls.c` says what `packed` is. It must be kept until the call is over."""
+lifted_float: Final[Callable[[bytes], float]] = lib.vm_lifted_float
+left: Final[Callable[[], int]] = lib.vm_left
+"""The status of this thread's last typed call that answered `CALL_LEFT` or NaN; 0 when it is over."""
+outcome: Final[Callable[[], int]] = lib.vm_outcome
+"""What was wrong in the call of a component's function that ended last on this thread, `OUTCOME_*`."""
+result_int: Final[Callable[[int], int]] = lib.vm_result_int
+"""The result, of a `RESULT_*`, of the call that ended last on this thread."""
+result_float: Final[Callable[[int], float]] = lib.vm_result_float
 resume: Final[Callable[[CData], int]] = lib.vm_resume
 """`resume(VMFiber *)`: continue a fiber that was left; a parked one is attached again, by whatever thread calls."""
 resume_running: Final[Callable[[CData], int]] = lib.vm_resume_running

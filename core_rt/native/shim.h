@@ -70,6 +70,9 @@ typedef struct Thread {
   int ready;                 /* has an alternate signal stack */
   volatile int chaining;     /* how many signal handlers of others are being run for a fault */
   volatile int chained;      /* such a handler was run: a raise() that follows is its way to end the process */
+  uint32_t left;             /* status of the typed call that answered CALL_LEFT last */
+  uint64_t result;           /* the first words of the values of the call that returned last */
+  uint64_t outcome;
 } Thread;
 
 /* initial-exec: the signal handler must not be the one who allocates a lazy TLS block. */
@@ -154,6 +157,11 @@ HIDDEN void vm_stub_leave(VMContextHeader *vmctx, uint64_t index);
 HIDDEN void *vm_first_sp(VMFiber *fiber, void *stack_high);
 HIDDEN uint64_t vm_saved_fp(const VMFiber *fiber);
 HIDDEN void vm_fibers_drop(Store *store);
+/* Makes the thread the owner of the store and takes an idle fiber for `vm_run`, or `vm_unclaim`; null for the STATUS_* in `why`. */
+HIDDEN VMFiber *vm_claim(VMStoreContext *store, uint32_t *why);
+HIDDEN void vm_unclaim(VMStoreContext *store, VMFiber *fiber);
+/* Calls `entry(funcref, values)` on the fiber; `values` must last until the call is over. */
+HIDDEN int vm_run(VMStoreContext *store, VMFiber *fiber, void *entry, void *funcref, void *values);
 
 /* Leaves the guest's stack; comes back when somebody resumes the fiber. */
 static inline void vm_leave(VMFiber *fiber, uint32_t status) {

@@ -108,9 +108,24 @@ VMFiber = Struct(
 
 VMCallSite = Struct(
     "VMCallSite",
-    # All that a call from the host needs, so that it is one C call with one pointer. Arguments are read from
-    # store.values on entry and results are written there on return.
-    "ptr store,ptr array_call,ptr funcref",
+    # What a call from the host needs to know of the function. `params`: how many; `result`: a RESULT_*.
+    "ptr store,ptr array_call,ptr funcref,u32 params,u32 result",
+)
+
+CALL_PARAMS = 16
+"""The most parameters of a core function that a component lifts (MAX_FLAT_PARAMS)."""
+CALL_COPIES = 8
+CALL_BYTES = 2048
+"""Bytes of a result that are copied out for the host."""
+
+VMLiftedSite = Struct(
+    "VMLiftedSite",
+    # The same for a component's function (calls.c), whose core function it is. Before it, `copies` blocks of bytes are stored in
+    # `memory` at addresses from `realloc`, which go to the `copy_slots` of the arguments; after it, what `mode` says.
+    # `entered`: the flags words of the instances that the call enters, outermost first; `own`: those of the innermost.
+    "ptr store,ptr array_call,ptr funcref,u32 params,u32 result,ptr realloc_call,ptr realloc_ref,ptr post_call,ptr post_ref,"
+    "ptr memory,ptr own,ptr entered,u32 depth,u32 copies,u32 mode,u32 size,u32 align,u32 reserved,"
+    f"u32[{CALL_COPIES}] copy_slots,u32[{CALL_COPIES}] copy_aligns",
 )
 
 VMContextHeader = Struct(
@@ -207,6 +222,7 @@ STRUCTS: tuple[Struct, ...] = (
     VMStoreContext,
     VMFiber,
     VMCallSite,
+    VMLiftedSite,
     InstanceHeader,
     VMContextHeader,
     VMFuncRef,
@@ -239,7 +255,27 @@ STATUS_TRAP = 5  # fiber.trap_code, trap_pc, frames; the fiber was reset and is 
 STATUS_NO_FIBER = 6  # the store has no idle fiber: make one and call again
 STATUS_BUSY = 7  # another thread is inside the store
 STATUS_CLOSED = 8  # the store was closed
+STATUS_NOT_ENTERED = 9  # the component instance may not be entered now
+STATUS_OUTCOME = 10  # the call is over, and the guest broke a rule: see `vm_outcome`
 STATUSES = {name: value for name, value in globals().items() if name.startswith("STATUS_")}
+
+# What the typed calls (calls.c) return, by `VMCallSite.result`.
+RESULT_NONE, RESULT_I32, RESULT_U32, RESULT_I64, RESULT_F32, RESULT_F64 = range(6)
+CALL_LEFT = -(1 << 63)
+"""Instead of a result: the call is not over, or cannot be made (NaN where a float is expected)."""
+
+# What becomes of the result of a component's function, `VMLiftedSite.mode`.
+MODE_VALUE = 0  # the core result is all: the call is over
+MODE_COPY = 1  # it is the address of `size` bytes, which are copied out: the call is over
+MODE_TEXT = 2  # it is the address of a pointer and a length; the call is over if the text could be copied out
+MODE_OPEN = 3  # the host lifts it, calls the post-return function and leaves the instances
+OUTCOME_REALLOC_UNALIGNED = 1
+OUTCOME_REALLOC_BOUNDS = 2
+OUTCOME_UNALIGNED = 3
+OUTCOME_BOUNDS = 4
+OUTCOME_TEXT_BOUNDS = 5
+OUTCOME_TEXT_LONG = 6
+_CALLS = {n: v for n, v in globals().items() if n.startswith(("RESULT_", "MODE_", "OUTCOME_"))}
 
 
 class Builtin(NamedTuple):
@@ -330,7 +366,8 @@ def header() -> str:
     constants |= {"HEAP_STRUCT": HEAP_STRUCT, "HEAP_ARRAY": HEAP_ARRAY, "HEAP_EXCEPTION": HEAP_EXCEPTION}
     constants |= {"HEAP_HEADER": HEAP_HEADER, "HEAP_BLOCK": HEAP_BLOCK, "HEAP_CLASS_COUNT": len(HEAP_CLASSES)}
     constants |= {"STORE_MAGIC": STORE_MAGIC, "BUILTIN_COUNT": len(BUILTINS), "VALUES_CAPACITY": VALUES_CAPACITY}
-    constants |= {"POLL_OFFSET": POLL_OFFSET, "POLL_SIZE": POLL_SIZE}
+    constants |= {"POLL_OFFSET": POLL_OFFSET, "POLL_SIZE": POLL_SIZE, "CALL_BYTES": CALL_BYTES}
+    constants |= {"CALL_PARAMS": CALL_PARAMS, **_CALLS}
     lines += [f"#define {name} {value:#x}u" for name, value in constants.items()]
     lines.append(f"#define HEAP_CLASS_SIZES {{{', '.join(map(str, HEAP_CLASSES))}}}")
     lines += [f"#define BUILTIN_{b.name.upper()} {i}" for i, b in enumerate(BUILTINS)]
