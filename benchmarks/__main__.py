@@ -1,12 +1,12 @@
-"""`python -m benchmarks [--only TEXT] [--json] [--must]`: a table of ratios against wasmtime-py."""
+"""`python -m benchmarks [--only TEXT] [--json] [--must] [--record]`: a table of ratios against wasmtime-py."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 
+from .history import machine, record
 from .rows import Missing, Result, means, rows
 
 _UNITS = ((1.0, "s "), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
@@ -52,6 +52,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="rows in whose topic or name this occurs")
     parser.add_argument("--json", action="store_true", help="one JSON document on standard output instead of a table")
     parser.add_argument("--must", action="store_true", help="exit with 1 when a target is missed")
+    parser.add_argument("--record", action="store_true", help="append the run to benchmarks/history.jsonl")
     options = parser.parse_args()
     table = not options.json
     if table:
@@ -74,6 +75,8 @@ def main() -> int:
     derived = means(results)
     results += derived
     short = [result for result in results if result.reached is False]
+    if options.record:
+        record(list(map(_record, results)))
     if table:
         for result in derived:
             print(_line(result))
@@ -84,10 +87,8 @@ def main() -> int:
         judged = sum(result.reached is not None for result in results)
         print(f"{judged - len(short)} of {judged} rows at or over their target")
     else:
-        machine = {"machine": platform.machine(), "python": platform.python_version()}
-        json.dump(
-            {**machine, "rows": list(map(_record, results)), "skipped": skipped, "failed": failed}, sys.stdout, indent=1
-        )
+        found = {"rows": list(map(_record, results)), "skipped": skipped, "failed": failed}
+        json.dump({**machine(), **found}, sys.stdout, indent=1)
         print()
     return int(bool(failed) or (options.must and bool(short)))
 
