@@ -176,7 +176,7 @@ class LiftLowerContext:
                 raise Trap(TrapCode.CANONICAL_ABI, oob)
             return address  # type: ignore[no-any-return]
 
-        return realloc
+        return self.instance.store.scheduler.with_fresh_storage(realloc) if instance.uses_tasks else realloc
 
     # ------------------------------------------------------------------------------------------------ handles
 

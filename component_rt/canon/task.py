@@ -85,9 +85,9 @@ def _task_return(instance: ComponentInstance, definition: CanonBuiltin, options:
         if found is None:
             fits = same_type(lifted.type.result, instance.resource, definition.type, instance.resource)
             trap_if(not fits, "invalid `task.return` signature and/or options for current task")
-            # Validation lets either side leave out a memory that the result does not need.
-            memories = {id(o.memory) for o in (options, lifted.options) if o.memory is not None}
-            same = options.encoding == lifted.options.encoding and len(memories) < 2
+            # Validation lets `task.return` leave out a memory that the result does not need.
+            same_memory = options.memory is None or options.memory is lifted.options.memory
+            same = options.encoding == lifted.options.encoding and same_memory
             trap_if(not same, "invalid `task.return` signature and/or options for current task")
             made = store.returned_types.get(id(lifted.type))
             if made is None:

@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from component_rt.handles import trap, trapped
 from component_rt.tasks.states import THREAD, ThreadState, advance
 from component_rt.tasks.streams import CopyEnd
-from component_rt.tasks.thread import BLOCK, Switch, Thread, Turns
+from component_rt.tasks.thread import BLOCK, Stand, Switch, Thread, Turns
 from core_rt.errors import EngineBug, StoreError
 from core_rt.store import PARK
 
@@ -89,8 +89,8 @@ class Tree:
         "calls",
         "deferred",
         "doom",
-        "killed",
         "ended",
+        "killed",
         "pendings",
         "preempted",
         "root",
@@ -178,6 +178,19 @@ class Scheduler:
     def busy(self) -> bool:
         """Whether a guest is being run further up the stack of Python."""
         return self._current is not None or self.absent is not None
+
+    def with_fresh_storage(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """`function`, a guest's `realloc`, with thread-local storage that holds zeros on entry and is forgotten afterwards."""
+
+        def call(*args: int) -> Any:
+            outer = self._current
+            self._current = Stand()  # type: ignore[assignment]
+            try:
+                return function(*args)
+            finally:
+                self._current = outer
+
+        return call
 
     # ------------------------------------------------------------------------------------------------ turns
 

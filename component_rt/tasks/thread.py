@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from component_rt.instance import ComponentInstance
     from component_rt.tasks.scheduler import Scheduler, Tree
 
-__all__ = ["BLOCK", "Steps", "Switch", "Task", "Thread", "Turns", "exclusive_released", "may_enter", "once"]
+__all__ = ["BLOCK", "Stand", "Steps", "Switch", "Task", "Thread", "Turns", "exclusive_released", "may_enter", "once"]
 
 Steps = Generator[Any, Any, Any]
 
@@ -216,6 +216,16 @@ class Thread:
         if not self.task.cancel_is_pending(cancellable) and other.ready():
             return self.yield_then_resume(cancellable, other)
         return self.yield_(cancellable)
+
+
+class Stand:
+    """Stands for the thread of its own that a guest's `realloc` is run by. All that can be seen of it is its storage."""
+
+    __slots__ = ("resumer", "storage")
+
+    def __init__(self) -> None:
+        self.resumer = None
+        self.storage = [0] * CONTEXT_SLOTS
 
 
 class Turns:
