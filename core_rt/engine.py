@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
-import weakref
 from typing import TYPE_CHECKING, Any, Literal, final
 
 from core_rt import native
@@ -14,10 +14,11 @@ from core_rt.config import Config
 from core_rt.values import kind_of
 
 if TYPE_CHECKING:
-    from core_rt.store import Store
     from core_rt.types import DefType
 
 __all__ = ["Engine"]
+
+_numbers = itertools.count(1)
 
 
 @final
@@ -36,7 +37,8 @@ class Engine:
         self._signatures: dict[int, Any] = {}
         self._epoch = 0
         self._lock = threading.Lock()
-        self._stores: weakref.WeakSet[Store] = weakref.WeakSet()
+        self.number = next(_numbers)
+        """By which the shim knows its stores."""
         if self.config.epoch_interruption:
             native.start_ticker(self.config.tick_seconds)
 
@@ -49,10 +51,7 @@ class Engine:
         """Advance the epoch; guests whose deadline is reached trap at their next function entry or loop head."""
         with self._lock:
             self._epoch += 1
-            stores = list(self._stores)
-        for store in stores:
-            if not store.closed:
-                store.native.interrupt()
+        native.interrupt_engine(self.number)
 
     def signature(self, deftype: DefType) -> Any:
         """The `VMSignature` of a function type, for the bridges."""
@@ -77,11 +76,6 @@ class Engine:
             make = compiler.array_trampoline if kind == "array" else compiler.host_trampoline
             pointer = self._trampolines[key] = native.pointer(make(deftype.func))
         return pointer
-
-    def register(self, store: Store) -> None:
-        """Called by each new store."""
-        with self._lock:
-            self._stores.add(store)
 
     def precompile(self, data: bytes | bytearray | memoryview, progress: Progress | None = None) -> None:
         """Optimise a module, or all core modules of a component, and leave the code in the cache for this and other processes.

@@ -35,9 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Func", "check_same_store", "func_at", "host_func", "python_func"]
 
-_HOST_CALL = native.pointer(native.host_call_address)
-_FUNCREF_IN_HOST = structs.VMHostFuncContext["native_call"]
-
 
 class Func:
     """A function of a store. Call it: integers go in signed or unsigned and come out signed.
@@ -189,10 +186,17 @@ class Func:
 def func_at(store: Store, address: int, deftype: DefType, name: str | None, keep: object) -> Func:
     """The one `Func` for a `VMFuncRef` (an address); `keep` is what must live as long."""
     ref = ffi.cast("VMFuncRef *", address)
-    if ref.handle:
-        return store.funcs[int(ref.handle) - 1]
+    handle = ref.handle
+    if handle:
+        return store.funcs[int(handle) - 1]
+    ref.handle = len(store.funcs) + 1
+    return _new(store, address, deftype, name, keep)
+
+
+def _new(store: Store, address: int, deftype: DefType, name: str | None, keep: object) -> Func:
     type_ = deftype.func
-    self: Func = object.__new__(_class_of(type_))
+    cls = _classes.get(type_)
+    self: Func = object.__new__(_class_of(type_) if cls is None else cls)
     self.store = store
     self.deftype = deftype
     self.type = type_
@@ -201,25 +205,16 @@ def func_at(store: Store, address: int, deftype: DefType, name: str | None, keep
     self.keep = keep
     self._site = self._head = None
     store.funcs.append(self)
-    ref.handle = len(store.funcs)
     return self
 
 
 def host_func(store: Store, deftype: DefType, wrapper: Callable[[], object], name: str | None) -> Func:
     """A function of the host; `wrapper` finds its arguments in the values buffer and leaves its results there."""
     store.check()
-    context = ffi.new("VMHostFuncContext *")
-    context.magic = structs.HOST_MAGIC
-    context.index = store.host(wrapper)
-    context.store = store.context
-    context.host_call = _HOST_CALL
-    context.native_call = store.engine.trampoline("host", deftype)
-    context.vmctx = context
-    context.signature = store.engine.signature(deftype)
-    context.type_id = deftype.id
-    context.function = 0xFFFFFFFF
-    store.keep(context)
-    return func_at(store, native.address(context) + _FUNCREF_IN_HOST, deftype, name, (context, deftype))
+    engine = store.engine
+    native_call, signature, index = engine.trampoline("host", deftype), engine.signature(deftype), store.host(wrapper)
+    place = native.host_func(store.context, index, native_call, signature, deftype.id, len(store.funcs) + 1)
+    return _new(store, place, deftype, name, signature)
 
 
 def python_func(store: Store, deftype: DefType, function: Callable[..., Any], name: str | None) -> Func:

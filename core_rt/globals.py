@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, final
 
+from core_rt import native
 from core_rt.errors import WasmError
 from core_rt.native import ffi
 from core_rt.types import V128, GlobalType, RefType
 from core_rt.values import from_raw, raw_to_bits, to_raw
+from core_rt.vm import structs
 
 if TYPE_CHECKING:
     from core_rt.store import Store
@@ -21,29 +23,27 @@ _M64 = (1 << 64) - 1
 class Global:
     """A global: `value` as a Python value, `raw` as an unsigned bit pattern (references as objects)."""
 
-    __slots__ = ("_keep", "definition", "store", "type")
+    __slots__ = ("address", "definition", "store", "type")
 
     def __init__(self, store: Store, type_: GlobalType, value: object) -> None:
         store.check()
         self.store = store
         self.type = type_
-        # 16-aligned: two spare words, of which the aligned pair is used.
-        self._keep: Any = ffi.new("uint64_t[4]")
-        address = int(ffi.cast("uintptr_t", self._keep))
-        self.definition: Any = ffi.cast("VMGlobalDefinition *", (address + 15) & -16)
-        store.keep(self._keep)
+        self.address = native.keep(store.context, structs.VMGlobalDefinition.size)
+        """Of the definition."""
+        self.definition: Any = ffi.cast("VMGlobalDefinition *", self.address)
         self._set(to_raw(store, type_.content, value))
         if isinstance(type_.content, RefType):
             store.refs.add_global(self)
 
     @classmethod
-    def at(cls, store: Store, type_: GlobalType, definition: Any) -> Global:
-        """A global that lies in an instance's context."""
+    def at(cls, store: Store, type_: GlobalType, address: int) -> Global:
+        """A global whose `VMGlobalDefinition` is at that address."""
         self = object.__new__(cls)
         self.store = store
         self.type = type_
-        self.definition = definition
-        self._keep = None
+        self.address = address
+        self.definition = ffi.cast("VMGlobalDefinition *", address)
         return self
 
     @property

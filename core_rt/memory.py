@@ -10,17 +10,13 @@ from core_rt import native
 from core_rt.errors import ExhaustionError
 from core_rt.native import Reservation, ffi
 from core_rt.types import MemoryType
+from core_rt.vm import structs
+from core_rt.vm.template import memory_template
 
 if TYPE_CHECKING:
     from core_rt.store import Store
 
 __all__ = ["Memory"]
-
-_WASM32 = (8 << 30) + (64 << 10)
-"""Reservation for a 32-bit memory: every 32-bit index plus every 32-bit constant offset plus an access lies inside."""
-_PAGE = 4096
-_MOST = 1 << 44
-
 
 _sharing_lock = threading.Lock()
 """Held by who grows, shares or releases a memory that may be in several stores."""
@@ -34,46 +30,30 @@ class Memory:
     A view taken from `data` stays valid memory for as long as it is held, but does not grow with the memory.
     """
 
-    __slots__ = ("_data", "_data_length", "_reservation", "_sharing", "_type", "definition", "store")
+    __slots__ = ("_data", "_data_length", "_reservation", "_sharing", "_type", "address", "definition", "store")
 
     def __init__(self, store: Store, type_: MemoryType) -> None:
-        self._create(store, type_, ffi.new("VMMemoryDefinition *"))
-        store.keep(self.definition)
+        template = memory_template(type_, store.engine.config.memory_reservation)
+        self._begin(store, type_, store.make_loose(template, self) + structs.VMContextHeader.size)
 
     @classmethod
-    def at(cls, store: Store, type_: MemoryType, definition: Any) -> Memory:
-        """A memory whose `VMMemoryDefinition` lies in an instance's context."""
+    def at(cls, store: Store, type_: MemoryType, address: int) -> Memory:
+        """A memory whose `VMMemoryDefinition` is at that address."""
         self = object.__new__(cls)
-        self._create(store, type_, definition)
+        self._begin(store, type_, address)
         return self
 
-    def _create(self, store: Store, type_: MemoryType, definition: Any) -> None:
-        store.check()
-        length = type_.min * type_.page_size
-        if len(store.memories) >= store.limits.memories:
-            raise ExhaustionError(f"more than {store.limits.memories} memories in one store")
-        if not store.add_memory_bytes(length):
-            raise ExhaustionError(f"memory of {length} bytes is over the store's limit of {store.limits.memory_bytes}")
-        try:
-            self._reservation = Reservation(_reservation_size(store, type_))
-            self._reservation.commit(length)
-        except ExhaustionError:
-            store.memory_bytes -= length
-            raise
-        self._enter(store, type_, definition, length)
-
-    def _enter(self, store: Store, type_: MemoryType, definition: Any, length: int) -> None:
-        """What is left once there is a reservation."""
+    def _begin(self, store: Store, type_: MemoryType, address: int) -> None:
         self.store = store
+        self.address = address
+        """Of the definition."""
+        self.definition: Any = ffi.cast("VMMemoryDefinition *", address)
         self._type = type_
         self._sharing: list[Memory] | None = None
-        self.definition = definition
-        definition.base = self._reservation.pointer
-        definition.length = length
+        self._reservation: Reservation | None = None
         self._data: memoryview | None = None
         self._data_length = -1
         store.memories.append(self)
-        definition.handle = len(store.memories)
 
     def share(self, store: Store) -> Memory:
         """The same memory, which must be of a shared type, for another store: guests of both then run on it at once.
@@ -83,15 +63,11 @@ class Memory:
         if not self._type.shared:
             raise TypeError("only a memory of a shared type can be in several stores")
         self.store.check()
-        store.check()
         with _sharing_lock:
-            length = int(self.definition.length)
-            if len(store.memories) >= store.limits.memories or not store.add_memory_bytes(length):
-                raise ExhaustionError(f"memory of {length} bytes is over the store's limits")
+            template = memory_template(self.type, store.engine.config.memory_reservation, shared=True)
             other = object.__new__(Memory)
-            other._reservation = self._reservation
-            other._enter(store, self._type, ffi.new("VMMemoryDefinition *"), length)
-            store.keep(other.definition)
+            other._begin(store, self._type, store.make_loose(template, other) + structs.VMContextHeader.size)
+            native.share_memory(other.definition, self.definition)
             if self._sharing is None:
                 self._sharing = [self]
             self._sharing.append(other)
@@ -123,9 +99,14 @@ class Memory:
             store.check()
         length = self.definition.length
         if length != self._data_length:
-            self._data = self._reservation.view(length)
+            self._data = self._range().view(length)
             self._data_length = length
         return self._data  # type: ignore[return-value]
+
+    def _range(self) -> Reservation:
+        if self._reservation is None:
+            self._reservation = Reservation.of(self.definition.reservation)
+        return self._reservation
 
     def grow(self, pages: int) -> int:
         """Add pages of zeros; returns the size before, in pages. `ExhaustionError` where that cannot be."""
@@ -152,7 +133,7 @@ class Memory:
         if before + pages > most or new > self._reservation_room() or not self.store.add_memory_bytes(new - old):
             return -1
         try:
-            self._reservation.commit(new)
+            self._range().commit(new)
         except ExhaustionError:
             self.store.memory_bytes -= new - old
             return -1
@@ -161,7 +142,7 @@ class Memory:
         return before
 
     def _reservation_room(self) -> int:
-        size = self._reservation.size
+        size = self._range().size
         return min(size, 1 << 32) if not self._type.is64 else size
 
     def read(self, address: int, length: int) -> bytes:
@@ -179,31 +160,15 @@ class Memory:
         if address < 0 or length < 0 or address + length > self.length:
             raise IndexError(f"{length} bytes at {address} are not inside a memory of {self.length} bytes")
 
-    def load_image(self, image: native.Image) -> None:
-        """Map a copy-on-write image at the start of a memory nobody has written to."""
-        self._reservation.map_image(image, self.definition.length)
-
     def release(self) -> None:
-        """Give the address space back (when the last view is gone)."""
+        """The store is closed: let go of the range of addresses (which stays as long as there is a view)."""
         self._data = None
         self._data_length = -1
-        with _sharing_lock:
-            self.definition = None
-            if self._sharing is not None:
+        if self._reservation is not None:
+            self._reservation.close()
+        if self._sharing is not None:
+            with _sharing_lock:
                 self._sharing.remove(self)
-                if self._sharing:
-                    return
-        self._reservation.close()
 
     def __repr__(self) -> str:
         return "<Memory, closed>" if self.store.closed else f"<Memory of {self.size} pages>"
-
-
-def _reservation_size(store: Store, type_: MemoryType) -> int:
-    if not type_.is64:
-        return _WASM32
-    most = min(type_.max << type_.page_size_log2 if type_.max is not None else _MOST, _MOST)
-    wanted = max(type_.min << type_.page_size_log2, min(most, store.engine.config.memory_reservation))
-    if wanted > _MOST:
-        raise ExhaustionError(f"a memory of {wanted} bytes is more than can be addressed")
-    return -(-wanted // _PAGE) * _PAGE + (64 << 10)

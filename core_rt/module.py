@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, final
 
-from core_rt import native
 from core_rt.binary.decode import decode_module
 from core_rt.compile.ahead import Progress, compile_ahead, load_cached
 from core_rt.errors import WasmError
@@ -18,6 +16,7 @@ from core_rt.validate.module import validate_module_bodies
 from core_rt.vm.constexpr import constant_offset
 from core_rt.vm.heap import uses_heap
 from core_rt.vm.layout import ModuleLayout
+from core_rt.vm.template import Template, module_template
 
 if TYPE_CHECKING:
     from core_rt.binary.model import DecodedModule
@@ -53,8 +52,7 @@ class Module:
         self.layout = ModuleLayout.of(decoded)
         self._lock = threading.Lock()
         self._compiled: CompiledModule | None = None
-        self._images: dict[int, Image] | None = None
-        self._type_ids: Any = None
+        self._template: Template | None = None
         if engine.config.tiers != "lazy":
             self.compile_all()
 
@@ -112,34 +110,32 @@ class Module:
                 compiled = self._compiled
         return compiled
 
-    @functools.cached_property
-    def code_table(self) -> Any:
-        """Address of the code table, as a pointer."""
-        return native.pointer(self.compiled.code_table)
-
-    @functools.cached_property
-    def uses_heap(self) -> bool:
-        """Whether the module's code reads or makes objects on the heap."""
-        return uses_heap(self.decoded)
-
     @property
-    def type_ids(self) -> Any:
-        """`uint32_t[]`: the run-time type id of each of the module's types."""
-        if self._type_ids is None:
-            self._type_ids = ffi.new("uint32_t[]", [t.id for t in self.decoded.types] or [0])
-        return self._type_ids
+    def template(self) -> Template:
+        """What its instances begin with; made when the module is first instantiated."""
+        template = self._template
+        if template is None:
+            code_table = self.compiled.code_table
+            with self._lock:
+                if self._template is None:
+                    decoded = self.decoded
+                    self._template = module_template(
+                        decoded,
+                        self.layout,
+                        self._images(),
+                        self.engine.config.memory_reservation,
+                        code_table,
+                        ffi.new("uint32_t[]", [t.id for t in decoded.types] or [0]),
+                        uses_heap(decoded),
+                    )
+                template = self._template
+        return template
 
-    def data_image(self, memory: int) -> Image | None:
-        """Initial contents of a defined memory as a copy-on-write image; None where copying is cheaper or needed.
+    def _images(self) -> dict[int, Image]:
+        """Initial contents of defined memories as copy-on-write images, where copying is not cheaper.
 
-        Possible when every active segment goes to that memory at a constant place within its initial size.
+        Possible when every active segment goes to one memory at a constant place within its initial size.
         """
-        with self._lock:
-            if self._images is None:
-                self._images = self._make_images()
-        return self._images.get(memory)
-
-    def _make_images(self) -> dict[int, Image]:
         decoded = self.decoded
         active = [s for s in decoded.data_segments if s.mode == "active"]
         if len({s.memory for s in active}) != 1:

@@ -16,7 +16,7 @@ Invariants:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, final
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from core_rt.module import Module
     from core_rt.table import Table
     from core_rt.types import DefType
+    from core_rt.vm.template import Template
 
 __all__ = ["PARK", "Store"]
 
@@ -56,6 +57,9 @@ _CLOSED = structs.STATUS_CLOSED
 _THROWN = -2  # not of the shim: resume, an exception waits there
 
 _DEFAULT_LIMITS = Limits()
+_LOOSE = 1 << 31
+"""Numbers of what belongs to no instance begin here."""
+_M32 = (1 << 32) - 1
 
 
 @final
@@ -68,11 +72,12 @@ class Store:
 
     __slots__ = (
         "__weakref__",
-        "_all_fibers",
         "_epoch_deadline",
         "_fibers",
         "_host_contexts",
         "_hosts",
+        "_loose",
+        "_refs",
         "closed",
         "context",
         "data",
@@ -87,54 +92,61 @@ class Store:
         "limits",
         "memories",
         "memory_bytes",
+        "memory_count",
         "modules",
         "native",
         "on_interrupt",
         "park_depth",
         "refs",
         "seconds_in_slices",
+        "table_count",
         "table_elements",
-        "tables",
         "tags",
         "u32",
         "u64",
     )
 
+    refs: References
+    """Made when something first asks."""
+
     def __init__(self, engine: Engine, data: object = None, limits: Limits | None = None) -> None:
         self.engine = engine
         self.data = data
-        self.limits = limits if limits is not None else _DEFAULT_LIMITS
-        self.native = native.StoreContext()
-        self.context: Any = self.native.context
-        values = self.context.values
-        self.u32 = ffi.cast("uint32_t *", values)
-        self.u64 = ffi.cast("uint64_t *", values)
-        self.i32 = ffi.cast("int32_t *", values)
-        self.i64 = ffi.cast("int64_t *", values)
-        self.f32 = ffi.cast("float *", values)
-        self.f64 = ffi.cast("double *", values)
-        self.level = 0
+        self.limits = _DEFAULT_LIMITS if limits is None else limits
+        self.native = context = native.StoreContext()
+        self.context: Any = context.context
+        self.context.engine = engine.number
+        self.u32, self.u64, self.i32, self.i64, self.f32, self.f64 = context.pointers
+        self.level = self.park_depth = 0
         self.closed = False
         self.instances: list[Instance] = []
         self.modules: dict[Module, None] = {}
         self.memories: list[Memory] = []
-        self.tables: list[Table] = []
+        """Those that there is a Python object for."""
         self.tags: list[Any] = []
         self.funcs: list[Func] = []
-        self.memory_bytes = 0
-        self.table_elements = 0
+        self.memory_bytes = self.memory_count = self.table_elements = self.table_count = 0
         self._hosts: list[Callable[[], object]] = []
         self._host_contexts: list[Any] = []
-        self._all_fibers: list[Any] = []
-        self._fibers = native.FiberStacks(self.native, engine.config.max_wasm_stack)
+        self._loose: list[Any] = []
+        self._fibers: native.FiberStacks | None = None
         self._epoch_deadline: int | None = None
         self.on_interrupt: Callable[[], object] | None = None
         """Called when a guest has run into a tick of the epoch; it may answer `PARK` where `can_park`."""
-        self.park_depth = 0
         self.seconds_in_slices = 0.0
         """Processor time that guests have spent in `resume_slice`."""
-        self.refs = References(self)
-        engine.register(self)
+        self._refs: References | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "refs":
+            raise AttributeError(f"a Store has no attribute {name!r}")
+        self.refs = self._refs = References(self)
+        return self.refs
+
+    @property
+    def has_refs(self) -> bool:
+        """Whether anything asked for `refs` yet."""
+        return self._refs is not None
 
     # ------------------------------------------------------------------------------------------------ life
 
@@ -151,22 +163,24 @@ class Store:
             return
         if self.context.depth:
             raise StoreError("a store cannot be closed while a guest of it is running")
+        self.native.end()
         self.closed = True
-        self.context.closed = 1
-        self._fibers.close()
-        self._all_fibers.clear()
-        for instance in self.instances:
-            instance.release()
         for memory in self.memories:
             memory.release()
-        for table in self.tables:
-            table.release()
-        for items in (self.instances, self.memories, self.tables, self.tags, self.funcs, self._hosts):
+        for items in (
+            self.instances,
+            self.memories,
+            self.tags,
+            self.funcs,
+            self._hosts,
+            self._host_contexts,
+            self._loose,
+        ):
             items.clear()
-        self.modules = {}
-        self._host_contexts.clear()
-        self.refs.clear()
-        self.memory_bytes = self.table_elements = 0
+        self.modules.clear()
+        if self._refs is not None:
+            self._refs.clear()
+        self.memory_bytes = self.memory_count = self.table_elements = self.table_count = 0
 
     def check(self) -> None:
         """Raise `StoreError` if the store was closed."""
@@ -177,12 +191,12 @@ class Store:
         """Counts of what the store holds: instances, memories and bytes in them, tables, live externrefs, fibers ..."""
         return {
             "instances": len(self.instances),
-            "memories": len(self.memories),
+            "memories": self.memory_count,
             "memory_bytes": self.memory_bytes,
-            "tables": len(self.tables),
+            "tables": self.table_count,
             "table_elements": self.table_elements,
             "host_functions": len(self._hosts),
-            "fibers": self._fibers.count,
+            "fibers": 0 if self._fibers is None or self.closed else self._fibers.count,
             "running": self.context.depth,
             **self.refs.statistics(),
         }
@@ -238,19 +252,69 @@ class Store:
 
         return first
 
-    def fibers(self) -> Iterator[Any]:
-        """All fibers, idle ones too."""
-        return iter(self._all_fibers)
-
     def add_fiber(self) -> None:
         """Make one more fiber, because a call found none. Traps where calls are nested too deeply."""
         if self.context.depth > self.limits.nested_calls:
             raise Trap(TrapCode.STACK_OVERFLOW)
-        self._all_fibers.append(self._fibers.new())
+        if self._fibers is None:
+            self._fibers = native.FiberStacks(self.native, self.engine.config.max_wasm_stack)
+        self._fibers.new()
 
     def keep(self, cdata: object) -> None:
         """Keep memory that guests point to as long as the store is open."""
         self._host_contexts.append(cdata)
+
+    def reserve(self, template: Template) -> None:
+        """Account for the memories and tables of a template. `ExhaustionError` where the limits do not allow them."""
+        limits = self.limits
+        if self.memory_count + template.memories > limits.memories:
+            raise ExhaustionError(f"more than {limits.memories} memories in one store")
+        if self.table_count + template.tables > limits.tables:
+            raise ExhaustionError(f"more than {limits.tables} tables in one store")
+        if not self.add_memory_bytes(template.memory_bytes):
+            raise ExhaustionError(
+                f"memory of {template.memory_bytes} bytes is over the store's limit of {limits.memory_bytes}"
+            )
+        if not self.add_table_elements(template.table_elements):
+            self.memory_bytes -= template.memory_bytes
+            raise ExhaustionError(
+                f"table of {template.table_elements} elements is over the store's limit of {limits.table_elements}"
+            )
+        self.memory_count += template.memories
+        self.table_count += template.tables
+
+    def unreserve(self, template: Template) -> None:
+        """The reverse of `reserve`."""
+        self.memory_count -= template.memories
+        self.memory_bytes -= template.memory_bytes
+        self.table_count -= template.tables
+        self.table_elements -= template.table_elements
+
+    def make_loose(self, template: Template, item: Memory | Table) -> int:
+        """Make a memory or table that belongs to no instance; the address of its context. `ExhaustionError`."""
+        self.check()
+        self.reserve(template)
+        try:
+            place = native.instantiate(self.context, template.plan, _LOOSE + len(self._loose), ())
+        except ExhaustionError:
+            self.unreserve(template)
+            raise
+        self._loose.append(item)
+        return place
+
+    def memory_at(self, handle: int) -> Memory:
+        """The memory whose definition has that handle."""
+        number = handle >> 32
+        if number >= _LOOSE:
+            return self._loose[number - _LOOSE]  # type: ignore[no-any-return]
+        return self.instances[number].memory(handle & _M32)
+
+    def table_at(self, handle: int) -> Table:
+        """The table whose definition has that handle."""
+        number = handle >> 32
+        if number >= _LOOSE:
+            return self._loose[number - _LOOSE]  # type: ignore[no-any-return]
+        return self.instances[number].table(handle & _M32)
 
     def add_memory_bytes(self, count: int) -> bool:
         """Account for linear memory; False when the limit does not allow it."""

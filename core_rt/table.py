@@ -6,6 +6,7 @@ remembers what active segments put where; element 0 is looked up there, the newe
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple, final
 
 from core_rt import native
@@ -13,7 +14,9 @@ from core_rt.errors import ExhaustionError, Trap, TrapCode
 from core_rt.native import ffi
 from core_rt.types import RefType, TableType
 from core_rt.values import reference_from_raw, reference_to_raw
+from core_rt.vm import structs
 from core_rt.vm.constexpr import is_funcref
+from core_rt.vm.template import TableSegment, table_template
 
 if TYPE_CHECKING:
     from core_rt.instance import Instance
@@ -32,42 +35,35 @@ class _Segment(NamedTuple):
 class Table:
     """A table. `table[i]` reads and `table[i] = ref` writes an element; `size` counts elements."""
 
-    __slots__ = ("_elements", "_lazy", "_type", "definition", "functions", "store")
+    __slots__ = ("_elements", "_lazy", "_type", "address", "definition", "functions", "store")
 
     def __init__(self, store: Store, type_: TableType, init: object = None) -> None:
         raw = 0 if init is None and type_.element.nullable else reference_to_raw(store, type_.element, init)
-        self._create(store, type_, ffi.new("VMTableDefinition *"), raw)
-        store.keep(self.definition)
-
-    @classmethod
-    def at(cls, store: Store, type_: TableType, definition: Any, raw: int) -> Table:
-        """A table whose `VMTableDefinition` lies in an instance's context, filled with `raw`."""
-        self = object.__new__(cls)
-        self._create(store, type_, definition, raw)
-        return self
-
-    def _create(self, store: Store, type_: TableType, definition: Any, raw: int) -> None:
-        store.check()
-        if len(store.tables) >= store.limits.tables:
-            raise ExhaustionError(f"more than {store.limits.tables} tables in one store")
-        if not store.add_table_elements(type_.min):
-            raise ExhaustionError(
-                f"table of {type_.min} elements is over the store's limit of {store.limits.table_elements}"
-            )
-        self.store = store
-        self._type = type_
-        self.functions = is_funcref(type_.element.heap)
-        self.definition = definition
-        self._lazy: list[_Segment] = []
-        self._elements = ffi.new("uint64_t[]", max(type_.min, 1))
-        definition.base = self._elements
-        definition.elements = type_.min
-        store.tables.append(self)
-        definition.handle = len(store.tables)
+        self._begin(store, type_, store.make_loose(table_template(type_), self) + structs.VMContextHeader.size)
         if raw:
             self.fill_raw(0, self.stored(raw), type_.min)
         if not self.functions:
             store.refs.add_table(self)
+
+    @classmethod
+    def at(
+        cls, store: Store, type_: TableType, address: int, segments: Iterable[TableSegment], instance: Instance
+    ) -> Table:
+        """A table whose `VMTableDefinition` is at that address, with what active segments of its module put into it."""
+        self = object.__new__(cls)
+        self._begin(store, type_, address)
+        self._lazy += [_Segment(start, functions, instance) for start, functions in segments]
+        return self
+
+    def _begin(self, store: Store, type_: TableType, address: int) -> None:
+        self.store = store
+        self._type = type_
+        self.functions = is_funcref(type_.element.heap)
+        self.address = address
+        """Of the definition."""
+        self.definition: Any = ffi.cast("VMTableDefinition *", address)
+        self._lazy: list[_Segment] = []
+        self._elements = ffi.cast("uint64_t *", self.definition.base)
 
     # ------------------------------------------------------------------------------------------------ for users
 
@@ -191,26 +187,10 @@ class Table:
             return before
         if new > most or not self.store.add_table_elements(delta):
             return -1
-        try:
-            elements = ffi.new("uint64_t[]", new + (new >> 2 if before else 0))
-        except (MemoryError, OverflowError):
+        if not native.grow_table(self.definition, new):
             self.store.table_elements -= delta
             return -1
-        ffi.memmove(elements, self._elements, 8 * before)
-        self._elements = elements
-        self.definition.base = elements
-        self.definition.elements = new
+        self._elements = ffi.cast("uint64_t *", self.definition.base)
         if element:
             self.fill_raw(before, element, delta)
         return before
-
-    def release(self) -> None:
-        """Free the elements."""
-        self._lazy.clear()
-        self._elements = None
-        self.definition = None
-
-
-def address_of(table: Table) -> int:
-    """Address of the definition."""
-    return native.address(table.definition)

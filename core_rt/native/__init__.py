@@ -28,9 +28,10 @@ from core_rt.native.fiber import (
     running,
     thread_token,
 )
+from core_rt.native.instance import grow_table, host_func, instantiate, keep, share_memory
 from core_rt.native.lib import CData, Shim, address, ffi, lib, pointer
 from core_rt.native.memory import Image, Reservation, set_pool_limits, statistics
-from core_rt.native.store import StoreContext, new_block
+from core_rt.native.store import StoreContext, interrupt_engine, new_block
 from core_rt.native.stubs import Stubs
 from core_rt.native.ticker import start_ticker, stop_ticker, ticker_period
 
@@ -56,9 +57,14 @@ __all__ = [
     "enter_code",
     "ffi",
     "frames",
+    "grow_table",
     "host_bridge",
     "host_call_address",
+    "host_func",
+    "instantiate",
+    "interrupt_engine",
     "is_parked",
+    "keep",
     "left",
     "lib",
     "lifted_float",
@@ -75,6 +81,7 @@ __all__ = [
     "resume_running",
     "running",
     "set_pool_limits",
+    "share_memory",
     "signature",
     "start_ticker",
     "statistics",

@@ -36,8 +36,12 @@ void vm_signals_ensure(void);
 
 /* stores (store.c) */
 VMStoreContext *vm_store_new(void);
-int vm_store_free(VMStoreContext *store);
+int vm_store_empty(VMStoreContext *store);
+void vm_store_free(VMStoreContext *store);
+int vm_store_end(VMStoreContext *store);
+void vm_store_renew(VMStoreContext *store);
 void vm_interrupt(VMStoreContext *store);
+void vm_interrupt_engine(uint32_t engine);
 void *vm_alloc(size_t size);
 void vm_free(void *block);
 
@@ -61,21 +65,64 @@ VMStubs *vm_stubs_new(uint64_t count);
 void vm_stubs_free(VMStubs *stubs);
 
 /* linear memories (memory.c); `accessible` bytes from `base` on can be read and written */
+typedef struct VMImage {
+  int fd;
+  int closed;
+  uint64_t size;
+  uint64_t users;
+} VMImage;
 typedef struct VMReservation {
   uint8_t *base;
   uint64_t size;
   uint64_t accessible;
   uint64_t range;
+  uint64_t users;
+  VMImage *image;
   struct VMReservation *next;
 } VMReservation;
-VMReservation *vm_reserve(uint64_t size);
+VMReservation *vm_reserve(uint64_t size, uint64_t length, VMImage *image);
 int vm_commit(VMReservation *reservation, uint64_t length);
-int vm_decommit(VMReservation *reservation, uint64_t keep);
+void vm_hold(VMReservation *reservation);
 void vm_release(VMReservation *reservation);
 void vm_reservation_pool_limit(uint64_t count);
-int vm_image_new(const uint8_t *data, uint64_t length);
-int vm_image_map(VMReservation *reservation, int image, uint64_t length);
-void vm_image_free(int image);
+VMImage *vm_image_new(const uint8_t *data, uint64_t length);
+void vm_image_free(VMImage *image);
+
+/* instances (instance.c): offsets are from the context; what is made is known by its address, 0 if there is no memory */
+typedef struct VMMemoryPlan {
+  uint64_t reservation;
+  uint64_t length;
+  VMImage *image;
+} VMMemoryPlan;
+typedef struct VMDataPlan {
+  uint64_t memory;
+  uint64_t to;
+  const uint8_t *from;
+  uint64_t length;
+} VMDataPlan;
+typedef struct VMTemplate {
+  uint64_t size;
+  const uint8_t *prefix;
+  uint64_t prefix_size;
+  const uint32_t *imports;
+  uint64_t import_count;
+  uint32_t memories;
+  uint32_t memory_count;
+  uint32_t first_memory;
+  uint32_t tables;
+  uint32_t table_count;
+  uint32_t first_table;
+  const VMMemoryPlan *memory_plans;
+  const uint64_t *table_elements;
+  const VMDataPlan *data;
+  uint64_t data_count;
+} VMTemplate;
+uint64_t vm_instantiate(VMStoreContext *store, const VMTemplate *plan, uint64_t handle, const uint64_t *imports);
+void vm_share(VMMemoryDefinition *to, const VMMemoryDefinition *from);
+int vm_table_grow(VMTableDefinition *table, uint64_t elements);
+uint64_t vm_keep(VMStoreContext *store, uint64_t size);
+uint64_t vm_host_func(VMStoreContext *store, uint64_t index, void *native_call, void *signature, uint32_t type_id,
+                      uint32_t handle);
 
 /* machine code (code.c): written through `rw` (NULL: it is in a file and stays as it is), run through `rx` */
 typedef struct VMCodeArena {

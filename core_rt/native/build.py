@@ -30,6 +30,7 @@ SOURCES = (
     "exception",
     "fiber",
     "heap",
+    "instance",
     "memory",
     "poll",
     "ranges",

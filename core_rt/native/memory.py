@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any
 
 from core_rt.errors import EngineBug
 from core_rt.native.lib import CData, address, exhausted, ffi, lib
@@ -14,18 +13,18 @@ __all__ = ["Image", "Reservation", "set_pool_limits", "statistics"]
 class Image:
     """Contents that many memories start with: mapped copy-on-write, so that using it costs no copy.
 
-    `size` is the length of the data in bytes; the rest of its last page reads as zeros.
+    `size` is the length of the data in bytes; the rest of its last page reads as zeros. `handle` is the `VMImage *`.
     """
 
-    __slots__ = ("__weakref__", "_finalizer", "fd", "size")
+    __slots__ = ("__weakref__", "_finalizer", "handle", "size")
 
     def __init__(self, data: bytes | bytearray | memoryview) -> None:
         source = ffi.from_buffer("uint8_t[]", data)
         self.size = len(source)
-        self.fd = lib.vm_image_new(source, self.size)
-        if self.fd < 0:
+        self.handle: CData = lib.vm_image_new(source, self.size)
+        if self.handle == ffi.NULL:
             exhausted("no image of a memory")
-        self._finalizer = weakref.finalize(self, lib.vm_image_free, self.fd)
+        self._finalizer = weakref.finalize(self, lib.vm_image_free, self.handle)
 
     def close(self) -> None:
         """Close the file; memories that were made from it keep their contents. May be repeated."""
@@ -35,27 +34,36 @@ class Image:
 class Reservation:
     """A range of addresses, accessible from its start up to what was committed; all the rest faults.
 
-    `base` is the address, `size` the bytes reserved (whole pages). The range is given back once `close` was called (or
-    the object is gone) *and* no view of it is left.
+    `base` is the address, `size` the bytes reserved (whole pages). The range is given back when all its users have done so: the
+    store that it is a memory of, and each object of this class, once `close` was called (or it is gone) *and* no view made
+    by it is left.
     """
 
     __slots__ = ("__weakref__", "_bytes", "_handle", "base", "size")
 
-    def __init__(self, size: int) -> None:
-        handle = lib.vm_reserve(size)
+    def __init__(self, size: int, length: int = 0, image: Image | None = None) -> None:
+        """A new range, `length` bytes of it committed, which begin with the image's."""
+        handle = lib.vm_reserve(size, length, ffi.NULL if image is None else image.handle)
         if handle == ffi.NULL:
             exhausted(f"cannot reserve {size} bytes of address space")
+        self._use(handle)
+
+    @classmethod
+    def of(cls, reservation: CData) -> Reservation:
+        """One more user of a `VMReservation *`."""
+        self = object.__new__(cls)
+        handle = ffi.cast("VMReservation *", reservation)
+        lib.vm_hold(handle)
+        self._use(handle)
+        return self
+
+    def _use(self, handle: CData) -> None:
         self._handle: CData = handle
         self.base: int = address(handle.base)
         self.size: int = handle.size
         release = lib.vm_release
         # The owner of the range is the pointer, not this object: views keep it alive.
         self._bytes: CData = ffi.gc(ffi.cast("char *", handle.base), lambda _: release(handle))
-
-    @property
-    def pointer(self) -> CData:
-        """`base` as a `char *` that keeps the range."""
-        return self._bytes
 
     @property
     def accessible(self) -> int:
@@ -76,24 +84,6 @@ class Reservation:
         """Make the first `length` bytes accessible (rounded up to whole pages); what is new is zero."""
         if lib.vm_commit(self._open(), length):
             exhausted(f"cannot commit {length} bytes of memory")
-
-    def decommit(self, keep: int = 0) -> None:
-        """Reset all but the first `keep` bytes (rounded up to pages): not accessible, zero when committed again."""
-        if lib.vm_decommit(self._open(), keep):
-            exhausted("cannot reset a memory")
-
-    def map_image(self, image: Image, length: int) -> None:
-        """Commit `length` bytes that begin with the image's. For a reservation that was not used yet."""
-        handle = self._open()
-        if image.size > length:
-            raise EngineBug(f"an image of {image.size} bytes in a memory of {length}")
-        if lib.vm_image_map(handle, image.fd, image.size) or lib.vm_commit(handle, length):
-            exhausted(f"cannot map an image of {image.size} bytes")
-
-    def buffer(self, length: int) -> Any:
-        """The first `length` bytes as an `ffi.buffer`, which keeps the range alive."""
-        self._open()
-        return ffi.buffer(self._bytes, length)
 
     def view(self, length: int) -> memoryview:
         """The first `length` bytes, writable. They must be committed."""

@@ -19,6 +19,14 @@ void vm_interrupt(VMStoreContext *store) {
 #endif
 }
 
+/* All stores of an engine. */
+void vm_interrupt_engine(uint32_t engine) {
+  pthread_mutex_lock(&vm_lock);
+  for (VMStoreContext *store = vm_stores; store; store = store->next)
+    if (store->engine == engine) vm_interrupt(store);
+  pthread_mutex_unlock(&vm_lock);
+}
+
 static void leave(VMStoreContext *store) {
 #if defined(__x86_64__)
   mprotect(poll_page(store), POLL_SIZE, PROT_READ);

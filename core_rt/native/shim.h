@@ -142,6 +142,8 @@ typedef struct Store {
   VMStoreContext face;
   VMFiber *returned; /* idle fibers that somebody other than the owner made or freed; linked by next */
   Fiber *fibers;
+  InstanceHeader *instances;
+  struct Chunk *chunks; /* see instance.c */
   Heap heap;
 } Store;
 
@@ -174,6 +176,10 @@ static inline VMFiber *vm_fiber_of(void *context) {
   return ((VMStoreContext *)((VMContextHeader *)context)->store)->running;
 }
 
+/* ------------------------------------------------------------------------------------------------ instance.c */
+HIDDEN void vm_instances_end(Store *store);
+HIDDEN void vm_instances_free(Store *store);
+
 /* ------------------------------------------------------------------------------------------------ wait.c */
 HIDDEN void vm_wait_cancel(Fiber *fiber);
 
@@ -203,6 +209,7 @@ HIDDEN bool vm_ranges_find(Ranges *ranges, uint64_t address, uint64_t *low, uint
 
 /* ------------------------------------------------------------------------------------------------ ticker.c */
 extern int vm_ticker_asleep HIDDEN; /* atomic; nonzero: whoever enters a store must wake the ticker */
+extern VMStoreContext *vm_stores HIDDEN; /* all of them, under vm_lock */
 HIDDEN void vm_ticker_wake(void);
 HIDDEN void vm_ticker_add(VMStoreContext *store);
 HIDDEN void vm_ticker_remove(VMStoreContext *store);

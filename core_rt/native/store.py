@@ -2,32 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
 from core_rt.errors import StoreError
 from core_rt.native.lib import CData, address, exhausted, ffi, lib
 
-__all__ = ["StoreContext", "new_block"]
+__all__ = ["StoreContext", "interrupt_engine", "new_block"]
+
+_Block: TypeAlias = tuple[CData, Callable[[CData], None], tuple[CData, ...]]
+"""A `VMStoreContext *`, what recycles it, and its values buffer as typed pointers."""
+
+_POOLED: Final = 64
+_pool: list[_Block] = []
+"""Contexts that no store uses."""
 
 
 class StoreContext:
-    """Owns a `VMStoreContext` (`context` is the pointer, `address` the number), its values buffer and its fibers."""
+    """Owns a `VMStoreContext` (`context` is the pointer), its values buffer, its fibers and its instances.
 
-    __slots__ = ("__weakref__", "address", "closed", "context")
+    `pointers` is the values buffer as `uint32_t *`, `uint64_t *`, `int32_t *`, `int64_t *`, `float *` and `double *`.
+    """
+
+    __slots__ = ("__weakref__", "closed", "context", "pointers")
 
     def __init__(self) -> None:
-        context = lib.vm_store_new()
-        if context == ffi.NULL:
-            exhausted("no memory for a store")
-        # The pointer owns the context: it is freed with the last reference to it. A store that a daemon thread is inside at the end
-        # of the process is refused that (STATUS_BUSY) and stays.
-        self.context: CData = ffi.gc(context, lib.vm_store_free)
-        self.address: int = address(context)
+        try:
+            context, recycle, self.pointers = _pool.pop()
+        except IndexError:
+            context, recycle, self.pointers = _new_context()
+        else:
+            lib.vm_store_renew(context)
+        # This pointer owns the context, and whoever holds an address in it holds this pointer: cffi calls `recycle` with the last
+        # reference to it, after all finalizers of what dies together with it.
+        self.context: CData = ffi.gc(context, recycle)
         self.closed = False
         """Whether `close` was called; `context` must not be used any more then."""
+
+    @property
+    def address(self) -> int:
+        """Of the context."""
+        return address(self.context)
 
     def interrupt(self) -> None:
         """Make a running guest leave with `STATUS_INTERRUPT` at its next check. From any thread."""
         if not self.closed:
             lib.vm_interrupt(self.context)
+
+    def end(self) -> None:
+        """Give back stacks, memories, tables and the heap; addresses in the context stay good. `StoreError` while a guest is run."""
+        if lib.vm_store_end(self.context):
+            raise StoreError("the store is in use")
 
     def close(self) -> None:
         """Free the context and all fibers, parked ones too. `StoreError` while a guest is run. May be repeated."""
@@ -37,6 +62,35 @@ class StoreContext:
             raise StoreError("the store is in use")
         self.closed = True
         ffi.release(self.context)
+
+
+def _new_context() -> _Block:
+    context = lib.vm_store_new()
+    if context == ffi.NULL:
+        exhausted("no memory for a store")
+    values = context.values
+    types = ("uint32_t *", "uint64_t *", "int32_t *", "int64_t *", "float *", "double *")
+    pointers = tuple([ffi.cast(type_, values) for type_ in types])
+    pool, empty, free = (
+        _pool,
+        lib.vm_store_empty,
+        lib.vm_store_free,
+    )  # at the end of the process modules have no names left
+
+    def recycle(_: CData) -> None:
+        # A store that a daemon thread is inside at the end of the process is refused (STATUS_BUSY) and stays.
+        if empty(context) == 0:
+            if len(pool) < _POOLED:
+                pool.append((context, recycle, pointers))
+            else:
+                free(context)
+
+    return context, recycle, pointers
+
+
+def interrupt_engine(number: int) -> None:
+    """`StoreContext.interrupt` for all stores whose `engine` is that number."""
+    lib.vm_interrupt_engine(number)
 
 
 _allocate = ffi.new_allocator(lib.vm_alloc, lib.vm_free, should_clear_after_alloc=False)

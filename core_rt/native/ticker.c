@@ -15,7 +15,7 @@ int vm_ticker_asleep; /* 0 while there is no period: nobody has to be woken */
 static uint64_t period; /* microseconds */
 static bool started;
 static pthread_cond_t changed;
-static VMStoreContext *stores;
+VMStoreContext *vm_stores;
 
 static void make_condition(void) {
   pthread_condattr_t attributes;
@@ -43,14 +43,14 @@ __attribute__((constructor)) static void set_up(void) {
 static bool inside(VMStoreContext *store) { return __atomic_load_n(&store->owner, __ATOMIC_SEQ_CST) != 0; }
 
 static bool anybody_inside(void) {
-  for (VMStoreContext *store = stores; store; store = store->next)
+  for (VMStoreContext *store = vm_stores; store; store = store->next)
     if (inside(store)) return true;
   return false;
 }
 
 static bool tick(void) {
   bool active = false;
-  for (VMStoreContext *store = stores; store; store = store->next) {
+  for (VMStoreContext *store = vm_stores; store; store = store->next) {
     if (!inside(store)) continue;
     active = true;
     vm_interrupt(store);
@@ -138,9 +138,9 @@ uint64_t vm_ticker_get_period(void) { return period; }
 
 void vm_ticker_add(VMStoreContext *store) {
   pthread_mutex_lock(&vm_lock);
-  store->next = stores;
-  if (stores) stores->previous = store;
-  stores = store;
+  store->next = vm_stores;
+  if (vm_stores) vm_stores->previous = store;
+  vm_stores = store;
   vm_counts.stores++;
   pthread_mutex_unlock(&vm_lock);
 }
@@ -149,7 +149,7 @@ void vm_ticker_remove(VMStoreContext *store) {
   pthread_mutex_lock(&vm_lock);
   VMStoreContext *next = store->next, *previous = store->previous;
   if (previous) previous->next = next;
-  else stores = next;
+  else vm_stores = next;
   if (next) next->previous = previous;
   vm_counts.stores--;
   pthread_mutex_unlock(&vm_lock);

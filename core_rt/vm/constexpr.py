@@ -36,6 +36,13 @@ def constant_offset(expr: ConstExpr | None) -> int | None:
     return None
 
 
+def constant_value(expr: ConstExpr) -> int | None:
+    """The raw value of an expression that is the same in every instance; None for others."""
+    if all(op in _CONST_MASK or op in _BINARY or op in (_REF_NULL, _END) for op, _, _ in expr):
+        return evaluate(None, expr)  # type: ignore[arg-type]
+    return None
+
+
 def evaluate(instance: Instance, expr: ConstExpr) -> int:
     """The raw value: numbers as unsigned bit patterns, funcrefs as pointers, other references compressed."""
     stack: list[int] = []

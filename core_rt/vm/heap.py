@@ -151,12 +151,10 @@ class Heap:
                 self._view[name] = ffi.cast(f"{name} *", base)
 
     def type_table(self, module: Module) -> Any:
-        """`uint32_t[]` of the offsets of a module's types, then of its tags' exceptions; null for a module that needs none."""
+        """`uint32_t[]` of the offsets of a module's types, then of its tags' exceptions."""
         table = self._tables.get(module)
         if table is None:
             decoded = module.decoded
-            if not module.uses_heap:
-                return ffi.NULL
             words = [self.type_offset(t) if t.kind != "func" else 0 for t in decoded.types]
             words += [self.exception_offset(tag.type) for tag in decoded.tags]
             table = self._tables[module] = ffi.new("uint32_t[]", words)

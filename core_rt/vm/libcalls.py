@@ -26,7 +26,7 @@ _M64 = (1 << 64) - 1
 
 
 def _table(store: Store, definition: int) -> Table:
-    return store.tables[int(ffi.cast("VMTableDefinition *", definition).handle) - 1]
+    return store.table_at(ffi.cast("VMTableDefinition *", definition).handle)
 
 
 def _instance(store: Store, fiber: Any) -> Instance:
@@ -51,7 +51,7 @@ def out_of_fuel(store: Store, fiber: Any) -> int:
 
 def memory_grow(store: Store, fiber: Any) -> int:
     definition, pages = fiber.arguments[0], fiber.arguments[1]
-    memory = store.memories[int(ffi.cast("VMMemoryDefinition *", definition).handle) - 1]
+    memory = store.memory_at(ffi.cast("VMMemoryDefinition *", definition).handle)
     return int(memory.grow_or_fail(pages)) & _M64
 
 

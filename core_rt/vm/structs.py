@@ -89,11 +89,11 @@ VMStoreContext = Struct(
     # `values` is the store's one ValRaw[VALUES_CAPACITY] buffer: arguments and results of calls in both directions pass through it
     # (each writer is followed at once by its reader, so nested calls and parked fibers cannot mix them up).
     # vm_store_new allocates it with the context. vm_host_call copies context.index to `host_index`; `trapped` is the fiber
-    # that trapped last. Of the garbage collector (heap.c): `gc_runs[2 * c]` is where the next object of size class c goes,
-    # `gc_runs[2 * c + 1]` the end of that run of zeroed memory; while `gc_marking` is set, who overwrites a reference in the heap
+    # that trapped last, `engine` the number of the store's engine.
+    # Of the garbage collector (heap.c): `gc_runs[2 * c]` is where the next object of size class c goes, `gc_runs[2 * c + 1]` the end of that run of zeroed memory; while `gc_marking` is set, who overwrites a reference in the heap
     # first calls `gc_keep` with the old one; `gc_cycles` counts collections. `exception` is the exnref that is being thrown.
     "u64 owner,u32 depth,u32 closed,u64 epoch_deadline,u64 ticks,ptr next,ptr previous,u64 handle,ptr trapped,ptr values,"
-    "u32 host_index,u32 reserved,u32 gc_marking,u32 gc_cycles,u32 exception,u32 gc_reserved,u32[80] gc_runs",
+    "u32 host_index,u32 engine,u32 gc_marking,u32 gc_cycles,u32 exception,u32 gc_reserved,u32[80] gc_runs",
 )
 
 VMFiber = Struct(
@@ -138,8 +138,9 @@ VMContextHeader = Struct(
 
 InstanceHeader = Struct(
     "InstanceHeader",
-    # Stands before the context, in the same allocation: found by subtracting its size from the context pointer.
-    "u32 magic,u32 size,u64 handle,ptr store,u64 reserved",
+    # Stands before the context, in the same allocation: found by subtracting its size from the context pointer. `next` links the
+    # instances of a store. The definitions that own something are found by their offset from the context and their number.
+    "u32 magic,u32 size,u64 handle,ptr store,ptr next,u32 memories,u32 memory_count,u32 tables,u32 table_count",
     align=16,
 )
 
@@ -164,9 +165,10 @@ VMTagImport = Struct("VMTagImport", "ptr definition,ptr vmctx")
 
 # Table elements are 8 bytes: function tables hold 0 (not initialised yet), 1 (null) or pointer|1; other tables hold the
 # compressed reference (0 is null).
-VMTableDefinition = Struct("VMTableDefinition", "ptr base,u64 elements,u64 handle,u64 flags")
+# `handle` finds the Python object of a table or memory: number of the instance << 32 | index in its space.
+VMTableDefinition = Struct("VMTableDefinition", "ptr base,u64 elements,u64 handle,u64 capacity")
 # `base` never moves: the whole reservation is made when the memory is.
-VMMemoryDefinition = Struct("VMMemoryDefinition", "ptr base,u64 length,u64 handle,u64 flags")
+VMMemoryDefinition = Struct("VMMemoryDefinition", "ptr base,u64 length,u64 handle,ptr reservation")
 VMGlobalDefinition = Struct("VMGlobalDefinition", "u64[2] value", align=16)
 VMTagDefinition = Struct("VMTagDefinition", "u32 type_id,u32 flags,u64 handle")
 VMSegment = Struct("VMSegment", "ptr base,u64 length")

@@ -71,8 +71,7 @@ class Guest:
         for _ in range(stacks):
             self.fibers.new()
         self.arena = native.CodeArena()
-        self.memory = native.Reservation(1 << 20)
-        self.memory.commit(65536)
+        self.memory = native.Reservation(1 << 20, 65536)
         self.definition = ffi.new("VMMemoryDefinition *")
         self.definition.base = native.pointer(self.memory.base)
         self.definition.length = 65536

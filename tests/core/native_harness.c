@@ -134,8 +134,8 @@ static void expect_trap(Guest guest, uint32_t code, uint32_t frames) {
 }
 
 static void traps(uint64_t *values) {
-  VMReservation *memory = vm_reserve(1 << 20);
-  CHECK(memory && vm_commit(memory, 65536) == 0);
+  VMReservation *memory = vm_reserve(1 << 20, 65536, NULL);
+  CHECK(memory && memory->accessible == 65536);
   outside = memory->base + memory->accessible;
   expect_trap(load, TRAP_MEMORY_OUT_OF_BOUNDS, 1);
   expect_trap(load_deeper, TRAP_MEMORY_OUT_OF_BOUNDS, 2);
@@ -186,6 +186,46 @@ static void arena(uint64_t *values) {
   vm_code_arena_free(arena);
 }
 
+/* A block with one memory and one table behind its header. */
+typedef struct Block {
+  InstanceHeader header;
+  VMContextHeader context;
+  VMMemoryDefinition memory;
+  VMTableDefinition table;
+} Block;
+
+static void instances(uint64_t *values) {
+  const uint32_t memory = offsetof(Block, memory) - sizeof(InstanceHeader), tables = offsetof(Block, table) - sizeof(InstanceHeader);
+  Block prefix = {.header = {.magic = CORE_MAGIC, .memories = memory, .memory_count = 1, .tables = tables, .table_count = 1}};
+  VMMemoryPlan memory_plan = {.reservation = 1 << 20, .length = 65536};
+  VMDataPlan data = {.to = 65535, .from = (const uint8_t *)"x", .length = 1};
+  uint64_t elements = 10;
+  VMTemplate plan = {
+      .size = sizeof prefix, .prefix = (uint8_t *)&prefix, .prefix_size = sizeof prefix, .memories = memory, .memory_count = 1,
+      .tables = tables, .table_count = 1, .memory_plans = &memory_plan, .table_elements = &elements, .data = &data, .data_count = 1};
+  for (uint64_t i = 0; i < 3; i++) {
+    Block *block = (Block *)(vm_instantiate(store, &plan, i, NULL) - sizeof(InstanceHeader));
+    CHECK(block->context.store == store && block->header.handle == i && block->memory.handle == i << 32);
+    uint8_t *base = block->memory.base;
+    CHECK(base[0] == 0 && base[65535] == 'x' && block->memory.length == 65536);
+    CHECK(vm_table_grow(&block->table, 12) == 0 && block->table.elements == 12 && ((uint64_t *)block->table.base)[11] == 0);
+    outside = base + 65536;
+    expect_trap(load, TRAP_MEMORY_OUT_OF_BOUNDS, 1);
+    outside = base;
+    CHECK(call(load) == STATUS_RETURNED && values[0] == 0);
+    base[0] = 1;
+    if (i != 1) continue;
+    CHECK(vm_store_end(store) == 0 && block->memory.base == NULL && block->memory.length == 0 && block->table.elements == 0);
+    CHECK(vm_call(&site) == STATUS_CLOSED);
+    CHECK(vm_store_empty(store) == 0);
+    vm_store_renew(store);
+    CHECK(vm_fiber_new(store, 64 << 10));
+  }
+  memory_plan.reservation = (uint64_t)1 << 62;
+  CHECK(vm_instantiate(store, &plan, 0, NULL) == 0);
+  CHECK(vm_keep(store, 5000) % 16 == 0 && vm_keep(store, 1) % 16 == 0);
+}
+
 int main(void) {
   store = vm_store_new();
   CHECK(store);
@@ -197,8 +237,10 @@ int main(void) {
   traps(store->values);
   stubs(store->values);
   arena(store->values);
+  instances(store->values);
   CHECK(store->depth == 0 && store->owner == 0 && !store->running);
-  CHECK(vm_store_free(store) == 0);
+  CHECK(vm_store_empty(store) == 0);
+  vm_store_free(store);
   puts("good");
   return 0;
 }

@@ -82,7 +82,7 @@ def test_structs_are_as_declared() -> None:
 # ---------------------------------------------------------------------------------------------------- memories
 
 
-def test_commit_decommit() -> None:
+def test_commit() -> None:
     memory = native.Reservation(BIG)
     assert memory.size == BIG and memory.base % PAGE == 0 and memory.accessible == 0
     memory.commit(1)
@@ -93,11 +93,7 @@ def test_commit_decommit() -> None:
     view = memory.view(3 * PAGE)
     view[:] = b"x" * (3 * PAGE)
     del view
-    memory.decommit(PAGE + 1)
-    assert memory.accessible == 2 * PAGE
-    memory.commit(3 * PAGE)
     view = memory.view(3 * PAGE)
-    assert bytes(view[2 * PAGE - 1 : 2 * PAGE + 1]) == b"x\0"
     with pytest.raises(EngineBug):
         memory.view(3 * PAGE + 1)
     with pytest.raises(ExhaustionError):
@@ -145,42 +141,99 @@ def test_memory_beyond_what_is_committed_traps_after_reuse(guest: Guest) -> None
     memory.close()
 
 
+def test_reservations_are_reused_as_wanted() -> None:
+    """Whatever the last user asked for, the next one has what it asks for, and zeros."""
+    native.set_pool_limits(reservations=0)
+    native.set_pool_limits(reservations=128)
+    image = native.Image(b"image" * 3000)
+    base = None
+    for length, of in (
+        (9, None),
+        (1, image),
+        (1, image),
+        (1, None),
+        (5, None),
+        (2, None),
+        (300, image),
+        (4, image),
+        (20000, None),
+        (0, None),
+    ):
+        size = length * PAGE if of is None else max(length * PAGE, of.size)
+        memory = native.Reservation(BIG, size, of)
+        assert base in (None, memory.base), "one reservation serves them all"
+        base = memory.base
+        assert memory.accessible == -(-size // PAGE) * PAGE
+        view = memory.view(memory.accessible)
+        known = b"" if of is None else b"image" * 3000
+        assert bytes(view[: len(known)]) == known and not any(view[len(known) :])
+        view[:] = b"\xff" * len(view)
+        del view
+        memory.close()
+
+
+def test_a_reservation_has_several_users() -> None:
+    start = native.statistics()["reservations"]
+    first = native.Reservation(BIG, PAGE)
+    second = native.Reservation.of(first._handle)
+    first.view(1)[0] = 7
+    first.close()
+    assert second.view(1)[0] == 7
+    assert native.statistics()["reservations"] == start + 1
+    second.close()
+    assert native.statistics()["reservations"] == start
+
+
 def test_images_are_copied_on_write() -> None:
     data = bytes(range(256)) * 40 + bytes(3 * PAGE) + b"end"
     image = native.Image(data)
     assert image.size == len(data)
-    memories = [native.Reservation(BIG) for _ in range(3)]
+    memories = [native.Reservation(BIG, 1 << 20, image) for _ in range(3)]
     for i, memory in enumerate(memories):
-        memory.map_image(image, 1 << 20)
         assert memory.accessible == 1 << 20
         view = memory.view(1 << 20)
         assert bytes(view[: len(data)]) == data and not any(view[len(data) :])
         view[0] = 100 + i
         view[len(data)] = 1
     assert [m.view(1)[0] for m in memories] == [100, 101, 102]
-    fresh = native.Reservation(BIG)
-    fresh.map_image(image, image.size)
+    fresh = native.Reservation(BIG, image.size, image)
     assert fresh.view(1)[0] == 0
-    image.close()
-    image.close()
-    assert fresh.view(2)[1] == 1, "memories outlive the image"
-    with pytest.raises(EngineBug):
-        fresh.map_image(native.Image(bytes(10)), 9)
-    # The image is gone when the reservation is used again.
+    with pytest.raises(ExhaustionError):
+        native.Reservation(BIG, image.size - 1, image)
+    # Used again with the image it is as new, without it there is nothing left of it.
     bases = {m.base for m in memories}
     view = None
     for memory in memories:
         memory.close()
-    again = native.Reservation(BIG)
-    again.commit(PAGE)
-    assert again.base in bases and not any(again.view(PAGE))
+    again, other = native.Reservation(BIG, 1 << 20, image), native.Reservation(BIG, 1 << 20)
+    assert again.base in bases and bytes(again.view(len(data))) == data and not any(again.view(1 << 20)[len(data) :])
+    assert other.base in bases and not any(other.view(1 << 20))
+    image.close()
+    image.close()
+    assert fresh.view(2)[1] == 1, "memories outlive the image"
+
+
+def test_nothing_keeps_an_image_that_is_closed() -> None:
+    native.set_pool_limits(reservations=0)
+    native.set_pool_limits(reservations=128)
+
+    def mapped() -> int:
+        return Path("/proc/self/maps").read_text().count("memfd:wasm-image")
+
+    before = mapped()
+    for order in ((0, 1), (1, 0)):
+        image = native.Image(b"x" * 100_000)
+        closing = (native.Reservation(BIG, 1 << 20, image), image)
+        assert mapped() == before + 1
+        for which in order:
+            closing[which].close()
+        assert mapped() == before
 
 
 def test_image_of_zeros_and_of_nothing() -> None:
     for data in (b"", bytes(10), bytes(5 * PAGE), bytes(PAGE) + b"x", b"x" + bytes(2 * PAGE)):
         image = native.Image(data)
-        memory = native.Reservation(1 << 20)
-        memory.map_image(image, 1 << 16)
+        memory = native.Reservation(1 << 20, 1 << 16, image)
         assert bytes(memory.view(len(data))) == data
         image.close()
 

@@ -1,0 +1,195 @@
+/* Instances: what a module declares, in one block (core_rt/vm/layout.py), made from a template.
+ *
+ *     InstanceHeader | VMContextHeader .. prefix, copied from the template .. | funcrefs and the like: zeros
+ *     ^ block        ^ context
+ *
+ * A template (core_rt/vm/template.py) is worked out once per module: constants, types and lengths are in its prefix already,
+ * pointers to imports are poison. What is left is to take memories out of the pool, tables from the allocator, and to write the
+ * pointers that differ.
+ *
+ * Blocks, and what functions of the host need, live as long as the store's context: whoever holds an address in them holds the
+ * store. Memories and tables are given back when the store is closed; their definitions are empty then. */
+#include "shim.h"
+
+#define CHUNK_SIZE 4000u
+
+/* Small things that live as long as the store: handed out one after the other. */
+typedef struct Chunk {
+  struct Chunk *next;
+  uint64_t used, size;
+} Chunk;
+
+static inline uint8_t *context_of(const InstanceHeader *block) { return (uint8_t *)(block + 1); }
+
+static inline VMMemoryDefinition *memories_of(const InstanceHeader *block) {
+  return (VMMemoryDefinition *)(context_of(block) + block->memories);
+}
+
+static inline VMTableDefinition *tables_of(const InstanceHeader *block) {
+  return (VMTableDefinition *)(context_of(block) + block->tables);
+}
+
+/* Gives back what the definitions of an instance own. */
+static void empty(InstanceHeader *block) {
+  VMMemoryDefinition *memory = memories_of(block);
+  for (uint32_t i = 0; i < block->memory_count; i++, memory++) {
+    VMReservation *reservation = memory->reservation;
+    memory->reservation = memory->base = NULL;
+    memory->length = 0;
+    if (reservation) vm_release(reservation);
+  }
+  VMTableDefinition *table = tables_of(block);
+  for (uint32_t i = 0; i < block->table_count; i++, table++) {
+    void *elements = table->base;
+    table->base = NULL;
+    table->elements = table->capacity = 0;
+    free(elements);
+  }
+}
+
+void vm_instances_end(Store *store) {
+  for (InstanceHeader *block = store->instances; block; block = block->next) empty(block);
+}
+
+void vm_instances_free(Store *store) {
+  for (InstanceHeader *block = store->instances, *next; block; block = next) {
+    next = block->next;
+    empty(block);
+    free(block);
+  }
+  store->instances = NULL;
+  for (Chunk *chunk = store->chunks, *next; chunk; chunk = next) {
+    next = chunk->next;
+    free(chunk);
+  }
+  store->chunks = NULL;
+}
+
+static bool make_memories(InstanceHeader *block, const VMTemplate *plan, uint64_t handle) {
+  VMMemoryDefinition *memory = memories_of(block);
+  for (uint32_t i = 0; i < plan->memory_count; i++, memory++) {
+    const VMMemoryPlan *wanted = &plan->memory_plans[i];
+    VMReservation *reservation = vm_reserve(wanted->reservation, wanted->length, wanted->image);
+    if (!reservation) return false;
+    memory->reservation = reservation;
+    memory->base = reservation->base;
+    memory->length = wanted->length;
+    memory->handle = handle << 32 | (plan->first_memory + i);
+  }
+  return true;
+}
+
+static bool make_tables(InstanceHeader *block, const VMTemplate *plan, uint64_t handle) {
+  VMTableDefinition *table = tables_of(block);
+  for (uint32_t i = 0; i < plan->table_count; i++, table++) {
+    uint64_t elements = plan->table_elements[i], capacity = elements ? elements : 1;
+    table->base = calloc(capacity, sizeof(uint64_t));
+    if (!table->base) return false;
+    table->elements = elements;
+    table->capacity = capacity;
+    table->handle = handle << 32 | (plan->first_table + i);
+  }
+  return true;
+}
+
+static void set_imports(uint8_t *context, const VMTemplate *plan, const uint64_t *imports) {
+  for (uint64_t i = 0; i < plan->import_count; i++) {
+    uint8_t *place = context + (plan->imports[i] & ~1u);
+    if (plan->imports[i] & 1) {
+      VMFuncRef *ref = (VMFuncRef *)imports[i];
+      *(VMFunctionImport *)place = (VMFunctionImport){ref->native_call, ref->tail_call, ref->vmctx, ref};
+    } else { /* the other four kinds have the same shape */
+      *(VMMemoryImport *)place = (VMMemoryImport){(void *)imports[i], NULL};
+    }
+  }
+}
+
+/* A new instance: number `handle` of the store; `imports` has the address of a VMFuncRef or of a definition for each import. */
+uint64_t vm_instantiate(VMStoreContext *store, const VMTemplate *plan, uint64_t handle, const uint64_t *imports) {
+  InstanceHeader *block = calloc(1, plan->size);
+  if (!block) return 0;
+  memcpy(block, plan->prefix, plan->prefix_size);
+  block->handle = handle;
+  block->store = store;
+  if (!make_memories(block, plan, handle) || !make_tables(block, plan, handle)) {
+    int error = errno;
+    empty(block);
+    free(block);
+    errno = error;
+    return 0;
+  }
+  VMContextHeader *context = (VMContextHeader *)context_of(block);
+  context->store = store;
+  context->builtins = store->builtins;
+  context->handle = handle;
+  set_imports((uint8_t *)context, plan, imports);
+  for (uint64_t i = 0; i < plan->data_count; i++) {
+    const VMDataPlan *data = &plan->data[i];
+    memcpy((uint8_t *)memories_of(block)[data->memory].base + data->to, data->from, data->length);
+  }
+  block->next = ((Store *)store)->instances;
+  ((Store *)store)->instances = block;
+  return (uint64_t)context;
+}
+
+/* A definition that is still empty becomes another one of the same memory. */
+void vm_share(VMMemoryDefinition *to, const VMMemoryDefinition *from) {
+  vm_hold(from->reservation);
+  to->reservation = from->reservation;
+  to->base = from->base;
+  to->length = from->length;
+}
+
+/* More elements for a table; they are zero. */
+int vm_table_grow(VMTableDefinition *table, uint64_t elements) {
+  if (elements > table->capacity) {
+    uint64_t capacity = elements + (table->elements ? elements / 4 : 0);
+    if (capacity > SIZE_MAX / sizeof(uint64_t) / 2) return -1;
+    uint64_t *base = calloc(capacity, sizeof(uint64_t));
+    if (!base) return -1;
+    memcpy(base, table->base, table->elements * sizeof(uint64_t));
+    free(table->base);
+    table->base = base;
+    table->capacity = capacity;
+  }
+  table->elements = elements;
+  return 0;
+}
+
+/* Zeroed memory on a 16-byte boundary that lives as long as the store. */
+static void *keep(VMStoreContext *context, uint64_t size) {
+  Store *store = (Store *)context;
+  Chunk *chunk = store->chunks;
+  size = (size + 15) & -(uint64_t)16;
+  if (!chunk || chunk->size - chunk->used < size) {
+    uint64_t room = size > CHUNK_SIZE ? size : CHUNK_SIZE;
+    chunk = calloc(1, (sizeof *chunk + 15) / 16 * 16 + room);
+    if (!chunk) return NULL;
+    chunk->size = room;
+    chunk->next = store->chunks;
+    store->chunks = chunk;
+  }
+  void *place = (uint8_t *)chunk + (sizeof *chunk + 15) / 16 * 16 + chunk->used;
+  chunk->used += size;
+  return place;
+}
+
+uint64_t vm_keep(VMStoreContext *store, uint64_t size) { return (uint64_t)keep(store, size); }
+
+/* A VMFuncRef to function `index` of the store's host. */
+uint64_t vm_host_func(VMStoreContext *store, uint64_t index, void *native_call, void *signature, uint32_t type_id,
+                      uint32_t handle) {
+  VMHostFuncContext *context = keep(store, sizeof *context);
+  if (!context) return 0;
+  context->magic = HOST_MAGIC;
+  context->index = (uint32_t)index;
+  context->store = store;
+  context->host_call = (void *)vm_host_call;
+  context->native_call = native_call;
+  context->vmctx = context;
+  context->signature = signature;
+  context->type_id = type_id;
+  context->function = 0xffffffffu;
+  context->handle = handle;
+  return (uint64_t)&context->native_call;
+}

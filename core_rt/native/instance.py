@@ -1,0 +1,50 @@
+"""Instances and functions of the host, as C makes them (`instance.c`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from core_rt.native.lib import CData, exhausted, ffi, lib
+
+__all__ = ["grow_table", "host_func", "instantiate", "keep", "share_memory"]
+
+_instantiate = lib.vm_instantiate
+_host_func = lib.vm_host_func
+_NULL = ffi.NULL
+
+
+def instantiate(context: CData, plan: CData, number: int, imports: Sequence[int]) -> int:
+    """Instance `number` of a store from a `VMTemplate *`; the address of its context. `ExhaustionError`.
+
+    `imports` has the address of a `VMFuncRef` or a definition for each import.
+    """
+    made = _instantiate(context, plan, number, imports or _NULL)
+    if not made:
+        exhausted("no memory for an instance")
+    return made
+
+
+def host_func(context: CData, index: int, native_call: CData, signature: CData, type_id: int, handle: int) -> int:
+    """The address of a `VMFuncRef` to the store's host function `index`. `ExhaustionError`."""
+    made = _host_func(context, index, native_call, signature, type_id, handle)
+    if not made:
+        exhausted("no memory for a function")
+    return made
+
+
+def keep(context: CData, size: int) -> int:
+    """The address of `size` zeroed bytes on a 16-byte boundary that live as long as the store. `ExhaustionError`."""
+    made = lib.vm_keep(context, size)
+    if not made:
+        exhausted("no memory for what a guest uses")
+    return made
+
+
+def share_memory(to: CData, source: CData) -> None:
+    """Let a `VMMemoryDefinition *` that is still empty be another definition of the same memory."""
+    lib.vm_share(to, source)
+
+
+def grow_table(table: CData, elements: int) -> bool:
+    """Give a `VMTableDefinition *` that many elements, new ones zero; False if there is no memory."""
+    return lib.vm_table_grow(table, elements) == 0

@@ -1,0 +1,339 @@
+"""What every instance of a module begins with, worked out once per module.
+
+A template has two parts. The *plan* is for C (`core_rt/native/instance.c`): a prefix of the instance's block in which constants,
+types and lengths are filled in already, and the memories, tables and data that go with it. The *late* part is what only the
+instance can know (values of imported globals, objects on the heap, tables of others, the start function); most modules have none.
+
+Elements of the module's own tables are not written at all: they are looked up when they are first used (`core_rt/table.py`), in
+`segments`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import attrs
+
+from core_rt import native
+from core_rt.errors import ExhaustionError
+from core_rt.native import Image, ffi
+from core_rt.types import MemoryType, RefType, TableType
+from core_rt.vm import structs as s
+from core_rt.vm.constexpr import constant_offset, constant_value, is_funcref
+from core_rt.vm.layout import ModuleLayout
+
+if TYPE_CHECKING:
+    from core_rt.binary.model import ConstExpr, DecodedModule, ElementSegment
+
+__all__ = ["Late", "TableSegment", "Template", "memory_template", "module_template", "table_template"]
+
+_WASM32: Final = (8 << 30) + (64 << 10)
+"""Reservation for a 32-bit memory: every 32-bit index plus every 32-bit constant offset plus an access lies inside."""
+_PAGE: Final = 4096
+_MOST: Final = 1 << 44
+_POISON: Final = s.POISON.to_bytes(8, "little")
+
+
+class TableSegment(NamedTuple):
+    """Functions that an active segment put into a table, from element `start` on."""
+
+    start: int
+    functions: tuple[int, ...]
+
+
+@attrs.frozen(eq=False)
+class Late:
+    """What is done for each instance, in this order."""
+
+    tags: Sequence[int] = ()
+    globals: Sequence[tuple[int, ConstExpr]] = ()
+    roots: Sequence[int] = ()
+    """Globals that hold references of the collector's."""
+    tables: Sequence[tuple[int, ConstExpr | None]] = ()
+    passive: Sequence[tuple[int, int, int]] = ()
+    """Data segments that `memory.init` may read: number, place in the module, length."""
+    elements: Sequence[tuple[int, ElementSegment]] = ()
+    data: bool = False
+    """Active data segments are written one by one."""
+    start: int | None = None
+
+
+@attrs.frozen(eq=False)
+class Template:
+    """`plan` is a `VMTemplate *`, which needs what is in `kept`."""
+
+    plan: Any
+    kept: tuple[Any, ...] = attrs.field(repr=False)
+    memories: int
+    memory_bytes: int
+    tables: int
+    table_elements: int
+    exports: Mapping[str, tuple[str, int]] = attrs.field(factory=dict)
+    imports: Mapping[str, Sequence[int]] = attrs.field(factory=dict)
+    """For each kind, which of the imports belong to its index space."""
+    segments: Mapping[int, tuple[TableSegment, ...]] = attrs.field(factory=dict)
+    """By table."""
+    dropped: frozenset[int] = frozenset()
+    """Element segments that are empty once the instance is made."""
+    late: Late | None = None
+    uses_heap: bool = False
+
+
+class _Plan:
+    """A `VMTemplate` in the making."""
+
+    def __init__(self, layout: ModuleLayout, end: int) -> None:
+        self.layout = layout
+        self.header = s.InstanceHeader.size
+        self.bytes = bytearray(self.header + end)
+        self.fields: dict[str, Any] = {"size": self.header + layout.size, "prefix_size": len(self.bytes)}
+        self.kept: list[Any] = []
+        self.memory_bytes = self.table_elements = 0
+
+    def put(self, offset: int, value: int, size: int = 8) -> None:
+        """A number at an offset from the context."""
+        self.bytes[self.header + offset : self.header + offset + size] = value.to_bytes(size, "little")
+
+    def put_header(self, field: str, value: int) -> None:
+        at = s.InstanceHeader[field]
+        self.bytes[at : at + 4] = value.to_bytes(4, "little")
+
+    def _array(self, name: str, type_: str, items: list[Any]) -> None:
+        array = ffi.new(type_, items)
+        self.fields[name] = array
+        self.kept.append(array)
+
+    def memories(self, types: Sequence[MemoryType], first: int, images: Mapping[int, Image], reserved: int) -> None:
+        """`images` by index; `reserved`: for memories with 64-bit addresses that may become large."""
+        at = self.layout.memories
+        self.put_header("memories", at)
+        self.put_header("memory_count", len(types))
+        if not types:
+            return
+        plans = []
+        for index, type_ in enumerate(types, first):
+            length = type_.min * type_.page_size
+            self.memory_bytes += length
+            image = images.get(index)
+            self.kept.append(image)
+            plans.append((reservation_size(type_, reserved), length, ffi.NULL if image is None else image.handle))
+        self.fields |= {"memories": at, "memory_count": len(types), "first_memory": first}
+        self._array("memory_plans", "VMMemoryPlan[]", plans)
+
+    def tables(self, types: Sequence[TableType], first: int) -> None:
+        at = self.layout.tables
+        self.put_header("tables", at)
+        self.put_header("table_count", len(types))
+        if not types:
+            return
+        self.table_elements = sum(type_.min for type_ in types)
+        self.fields |= {"tables": at, "table_count": len(types), "first_table": first}
+        self._array("table_elements", "uint64_t[]", [type_.min for type_ in types])
+
+    def imports(self, places: list[int]) -> None:
+        """Offsets, plus 1 for functions."""
+        self.fields["import_count"] = len(places)
+        self._array("imports", "uint32_t[]", places)
+
+    def data(self, pieces: list[tuple[int, int, int, int]], source: Any) -> None:
+        """(memory among the defined ones, to, address, length) each, addresses in `source`."""
+        if pieces:
+            self.kept.append(source)
+            self.fields["data_count"] = len(pieces)
+            self._array("data", "VMDataPlan[]", [(m, to, native.pointer(at), length) for m, to, at, length in pieces])
+
+    def finish(self) -> Any:
+        """The `VMTemplate *`."""
+        self.put_header("magic", s.CORE_MAGIC)
+        self.put_header("size", self.fields["size"])
+        prefix = ffi.new("uint8_t[]", bytes(self.bytes))
+        self.kept.append(prefix)
+        return ffi.new("VMTemplate *", self.fields | {"prefix": prefix})
+
+
+def reservation_size(type_: MemoryType, reserved: int) -> int:
+    """Bytes of address space for a memory: it never moves. `ExhaustionError` if there is not as much."""
+    if not type_.is64:
+        return _WASM32
+    most = min(type_.max << type_.page_size_log2 if type_.max is not None else _MOST, _MOST)
+    wanted = max(type_.min << type_.page_size_log2, min(most, reserved))
+    if wanted > _MOST:
+        raise ExhaustionError(f"a memory of {wanted} bytes is more than can be addressed")
+    return -(-wanted // _PAGE) * _PAGE + (64 << 10)
+
+
+def _bare(memories: int, tables: int) -> ModuleLayout:
+    at = s.VMContextHeader.size
+    end = at + memories * s.VMMemoryDefinition.size + tables * s.VMTableDefinition.size
+    return ModuleLayout(0, 0, 0, 0, 0, at, at, at, at, at, at, at, end, end, end, {}, (end + 15) & -16)
+
+
+def memory_template(type_: MemoryType, reserved: int, shared: bool = False) -> Template:
+    """For a memory without a module; `shared`: the definition only."""
+    plan = _Plan(_bare(1, 0), s.VMContextHeader.size)
+    plan.memories([type_], 0, {}, reserved)
+    if shared:
+        plan.fields["memory_count"] = 0
+    return Template(plan.finish(), tuple(plan.kept), 1, plan.memory_bytes, 0, 0)
+
+
+def table_template(type_: TableType) -> Template:
+    """For a table without a module."""
+    plan = _Plan(_bare(0, 1), s.VMContextHeader.size)
+    plan.tables([type_], 0)
+    return Template(plan.finish(), tuple(plan.kept), 0, 0, 1, plan.table_elements)
+
+
+# ---------------------------------------------------------------------------------------------------- modules
+
+
+def module_template(
+    decoded: DecodedModule,
+    layout: ModuleLayout,
+    images: Mapping[int, Image],
+    reserved: int,
+    code_table: int,
+    type_ids: Any,
+    uses_heap: bool,
+) -> Template:
+    """The template of a module; `type_ids` is a `uint32_t[]` that it keeps."""
+    plan = _Plan(layout, layout.funcrefs)
+    late: dict[str, Any] = {}
+    plan.kept.append(type_ids)
+    plan.put(s.VMContextHeader["magic"], s.CORE_MAGIC, 4)
+    plan.put(s.VMContextHeader["code_table"], code_table)
+    plan.put(s.VMContextHeader["type_ids"], native.address(type_ids))
+    segments, dropped = _elements(decoded, late)
+    if "elements" in late:  # if one of them traps, no data is written
+        images = {}
+    plan.memories(decoded.memories[decoded.num_imported_memories :], decoded.num_imported_memories, images, reserved)
+    plan.tables(decoded.tables[decoded.num_imported_tables :], decoded.num_imported_tables)
+    by_kind = _imports(plan, decoded)
+    _tags_and_globals(plan, decoded, late)
+    _data(plan, decoded, images, late)
+    if decoded.start is not None:
+        late["start"] = decoded.start
+    return Template(
+        plan.finish(),
+        tuple(plan.kept),
+        len(decoded.memories) - decoded.num_imported_memories,
+        plan.memory_bytes,
+        len(decoded.tables) - decoded.num_imported_tables,
+        plan.table_elements,
+        exports={e.name: (e.kind, e.index) for e in decoded.exports},
+        imports=by_kind,
+        segments=segments,
+        dropped=dropped,
+        late=Late(**late) if late else None,
+        uses_heap=uses_heap,
+    )
+
+
+def _imports(plan: _Plan, decoded: DecodedModule) -> dict[str, list[int]]:
+    layout = plan.layout
+    place: dict[str, Callable[[int], int]] = {
+        "func": layout.func_import,
+        "table": lambda i: layout.table(i)[1],
+        "memory": lambda i: layout.memory(i)[1],
+        "global": lambda i: layout.global_(i)[1],
+        "tag": lambda i: layout.tag(i)[1],
+    }
+    by_kind: dict[str, list[int]] = {kind: [] for kind in place}
+    places = []
+    for number, wanted in enumerate(decoded.imports):
+        kind = wanted.kind
+        places.append(place[kind](len(by_kind[kind])) | (kind == "func"))
+        by_kind[kind].append(number)
+    if places:
+        start, end = layout.func_imports, layout.tables
+        words = (end - start) // 8
+        plan.bytes[plan.header + start : plan.header + start + 8 * words] = _POISON * words
+        plan.imports(places)
+    return by_kind
+
+
+def _tags_and_globals(plan: _Plan, decoded: DecodedModule, late: dict[str, Any]) -> None:
+    tags = range(decoded.num_imported_tags, len(decoded.tags))
+    if tags:
+        late["tags"] = tags
+    unknown, roots = [], []
+    for index, init in enumerate(decoded.global_inits, decoded.num_imported_globals):
+        value = constant_value(init)
+        if value is None:
+            unknown.append((index, init))
+        else:
+            plan.put(plan.layout.global_(index)[1], value, 16)
+        content = decoded.globals[index].content
+        if isinstance(content, RefType) and not is_funcref(content.heap):
+            roots.append(index)
+    if unknown:
+        late["globals"] = unknown
+    if roots:
+        late["roots"] = roots
+
+
+def _elements(
+    decoded: DecodedModule, late: dict[str, Any]
+) -> tuple[dict[int, tuple[TableSegment, ...]], frozenset[int]]:
+    """Which elements are looked up in the segments; what has to be done for the others, and for tables."""
+    tables = [
+        (index, init)
+        for index, init in enumerate(decoded.table_inits, decoded.num_imported_tables)
+        if not is_funcref(decoded.tables[index].element.heap) or (init is not None and constant_value(init) != 0)
+    ]
+    if tables:
+        late["tables"] = tables
+    busy = {index for index, _ in tables}
+    segments: dict[int, list[TableSegment]] = {}
+    dropped = set()
+    todo: list[tuple[int, ElementSegment]] = []
+    for number, segment in enumerate(decoded.elements):
+        if segment.mode == "declarative":
+            dropped.add(number)
+            continue
+        if segment.mode == "active":
+            at = constant_offset(segment.offset)
+            own = segment.table >= decoded.num_imported_tables and segment.table not in busy
+            # After one that may trap, or make objects, the order matters.
+            if segment.func_indices is not None and own and at is not None and not todo:
+                if at + segment.length <= decoded.tables[segment.table].min:
+                    segments.setdefault(segment.table, []).append(TableSegment(at, segment.func_indices))
+                    dropped.add(number)
+                    continue
+            todo.append((number, segment))
+        elif segment.inits is not None:
+            todo.append((number, segment))
+    if todo:
+        late["elements"] = todo
+    return {table: tuple(found) for table, found in segments.items()}, frozenset(dropped)
+
+
+def _data(plan: _Plan, decoded: DecodedModule, images: Mapping[int, Image], late: dict[str, Any]) -> None:
+    passive = [(n, d.start, d.end - d.start) for n, d in enumerate(decoded.data_segments) if d.mode == "passive"]
+    if passive:
+        late["passive"] = passive
+    elif decoded.data_segments:  # none of them has anything left, in any instance
+        empty = ffi.new("VMSegment[]", len(decoded.data_segments))
+        plan.kept.append(empty)
+        plan.put(s.VMContextHeader["data_segments"], native.address(empty))
+    if images:
+        return
+    pieces = []
+    source = ffi.from_buffer(decoded.data)
+    base = native.address(source)
+    for segment in decoded.data_segments:
+        if segment.mode != "active":
+            continue
+        at = constant_offset(segment.offset)
+        memory, length = segment.memory - decoded.num_imported_memories, segment.end - segment.start
+        if memory < 0 or at is None or "elements" in late or at + length > _size(decoded.memories[segment.memory]):
+            late["data"] = True
+            return
+        if length:
+            pieces.append((memory, at, base + segment.start, length))
+    plan.data(pieces, source)
+
+
+def _size(type_: MemoryType) -> int:
+    return type_.min * type_.page_size
