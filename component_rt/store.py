@@ -49,6 +49,8 @@ class Store:
         """Guest resources whose Python objects were collected without being closed."""
         self.roots: list[ComponentInstance] = []
         self.host_types: dict[Any, ResourceType] = {}
+        self.ends = 0
+        """How many ends of streams and futures Python holds."""
         self._scheduler: Any = None
         self._async_values: Any = None
         self.callees: dict[Any, Any] = {}

@@ -41,7 +41,13 @@ DOORS = {
     "cffi": ("core_rt.native",),
     "core_rt.native._shim": ("core_rt.native",),
     # `channels` are the ends of streams that a user of trio holds; the scheduler and what it schedules know no loop
-    "trio": ("component_rt.tasks.driver", "component_rt.tasks.channels", "component_rt.wasi", "component_rt.cli"),
+    "trio": (
+        "component_rt.tasks.driver",
+        "component_rt.tasks.channels",
+        "component_rt.tasks.deadlock",
+        "component_rt.wasi",
+        "component_rt.cli",
+    ),
     "outcome": ("component_rt.tasks.driver",),
     "click": ("component_rt.cli",),
     "rich": ("component_rt.cli",),

@@ -33,10 +33,16 @@ __all__ = [
 ]
 
 
-async def _wait(end: Reader | Writer, done: Callable[[], bool], give_up: Callable[[], None]) -> None:
-    """Wait until `done()`; `end.wake` says when to look."""
+async def _wait(
+    end: Reader | Writer, done: Callable[[], bool], give_up: Callable[[], None], ours: bool = False
+) -> None:
+    """Wait until `done()`; `end.wake` says when to look. `ours`: in a task of the store.
+
+    Raises `Trap` if it can never be, unless `ours`.
+    """
     task = trio.lowlevel.current_task()
     sleeping = False
+    problem: BaseException | None = None
 
     def wake() -> None:
         nonlocal sleeping
@@ -49,13 +55,26 @@ async def _wait(end: Reader | Writer, done: Callable[[], bool], give_up: Callabl
         sleeping = False
         return trio.lowlevel.Abort.SUCCEEDED
 
+    def stuck(error: BaseException) -> None:
+        nonlocal sleeping, problem
+        if sleeping:
+            sleeping, problem = False, error
+            trio.lowlevel.reschedule(task)
+
     end.wake = wake
     try:
         if done():
             await trio.lowlevel.cancel_shielded_checkpoint()
         else:
             sleeping = True
-            await trio.lowlevel.wait_task_rescheduled(abort)
+            watch = end.store.watch  # type: ignore[attr-defined]
+            watch.waits(task, end.store, None, None if ours else stuck)
+            try:
+                await trio.lowlevel.wait_task_rescheduled(abort)
+            finally:
+                watch.goes_on(task)
+            if problem is not None:
+                raise problem
     except BaseException:
         give_up()
         raise
@@ -266,7 +285,7 @@ def _give_future(store: Any, of: Any, shared: SharedBase, value: Any) -> None:
             if not isinstance(error, Exception):
                 raise
         else:
-            await _offer(writer, [result])
+            await _offer(writer, [result], ours=True)
 
     store.start_task(wait, name=f"await a {of}")
 
@@ -277,7 +296,7 @@ async def _feed(writer: Writer, source: Any) -> None:
     try:
         async for value in source:
             chunk = value if byte and not isinstance(value, int) else bytes([value]) if byte else [value]
-            if not await _offer(writer, bytes(chunk) if byte else chunk):
+            if not await _offer(writer, bytes(chunk) if byte else chunk, ours=True):
                 break
         else:
             writer.finish()
@@ -294,7 +313,7 @@ async def _feed(writer: Writer, source: Any) -> None:
                 await close()
 
 
-async def _offer(writer: Writer, chunk: Any) -> bool:
+async def _offer(writer: Writer, chunk: Any, ours: bool = False) -> bool:
     """Give a chunk and wait until it is taken. False: nobody reads any more."""
     if not writer.closed and len(chunk):
         if writer.may_copy():
@@ -304,7 +323,7 @@ async def _offer(writer: Writer, chunk: Any) -> bool:
             assert tree is not None
             writer.hold(chunk)
             writer.store.scheduler.post(tree, once(writer.release))
-        await _wait(writer, lambda: writer.idle or writer.closed, _nothing)
+        await _wait(writer, lambda: writer.idle or writer.closed, _nothing, ours)
     return not writer.closed or (writer.idle and writer.of.kind == "future")
 
 

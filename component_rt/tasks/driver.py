@@ -30,6 +30,7 @@ import trio
 from component_rt.store import Store
 from component_rt.tasks.arguments import bind_arguments
 from component_rt.tasks.calls import Callee, HostCall, run_destructor
+from component_rt.tasks.deadlock import Watch
 from component_rt.tasks.quick import quick_call
 from component_rt.tasks.scheduler import ASIDE, Tree
 from component_rt.tasks.thread import Steps, Thread
@@ -121,6 +122,7 @@ class AsyncStore(Store):
         self.cancel_grace = cancel_grace
         self.awaited = 0
         self._nursery: trio.Nursery | None = None
+        self.watch: Watch | None = None
         self.token: trio.lowlevel.TrioToken | None = None
         """For what happens outside the loop: the garbage collector may run anywhere."""
         self._pump_task: trio.lowlevel.Task | None = None
@@ -167,6 +169,11 @@ class AsyncStore(Store):
 
     # ------------------------------------------------------------------------------------------------ the pump
 
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing for the pump to do."""
+        return self._asleep
+
     def notify(self) -> None:
         """There is something to do for the pump."""
         if self._asleep:
@@ -185,12 +192,17 @@ class AsyncStore(Store):
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 self.token = trio.lowlevel.current_trio_token()
-                nursery.start_soon(self._pump, name="component_rt pump")
+                self._pump_task = await nursery.start(self._pump, name="component_rt pump")
+                self.watch = Watch.here()
+                self.watch.add(self, (trio.lowlevel.current_task(), self._pump_task))
                 task_status.started()
-                await trio.sleep_forever()
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    self.watch.remove(self)
 
-    async def _pump(self) -> None:
-        self._pump_task = trio.lowlevel.current_task()
+    async def _pump(self, task_status: trio.TaskStatus[trio.lowlevel.Task]) -> None:
+        task_status.started(trio.lowlevel.current_task())
         scheduler = self.scheduler
         while True:
             for _ in range(_TICKS_BETWEEN_CHECKPOINTS):
@@ -336,7 +348,8 @@ class AsyncStore(Store):
         return trio.lowlevel.current_task().context
 
     async def _wait(self, call: HostCall) -> None:
-        task = trio.lowlevel.current_task()
+        task, watch = trio.lowlevel.current_task(), self.watch
+        assert watch is not None
         cancel: Callable[[], Any] | None = None
 
         def abort(raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
@@ -345,7 +358,9 @@ class AsyncStore(Store):
             return self._cancel(call)
 
         call.on_done = lambda: trio.lowlevel.reschedule(task)
+        watch.waits(task, self, call)
         await trio.lowlevel.wait_task_rescheduled(abort)
+        watch.goes_on(task)
         if cancel is not None and (call.cancelled or call.stopped or isinstance(call.error, InstancePoisoned)):
             cancel()
 

@@ -73,15 +73,26 @@ class Sink(Buffer):
 class End:
     """What ends have in common. `wake` is called when something has happened that the user waits for."""
 
-    __slots__ = ("closed", "failure", "of", "shared", "store", "wake")
+    __slots__ = ("_closed", "failure", "of", "shared", "store", "wake")
 
     def __init__(self, store: Store, of: Any, shared: SharedBase) -> None:
         self.store = store
         self.of = of
         self.shared = shared
-        self.closed = False
+        self._closed = False
         self.failure: BaseException | None = None
         self.wake: Callable[[], None] = _nothing
+        store.ends += 1
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
+    def _finished(self) -> None:
+        """From now on the end is closed."""
+        if not self._closed:
+            self._closed = True
+            self.store.ends -= 1
 
     def may_copy(self) -> bool:
         """Whether the guest at the other end may be touched now. A guest that is being computed may not."""
@@ -139,7 +150,7 @@ class Reader(End):
     def close(self) -> None:
         """Drop the end: the guest learns that nobody reads."""
         if not self.closed:
-            self.closed = True
+            self._finished()
             self.stop()
             self.given.clear()
             self.shared.drop()
@@ -151,7 +162,7 @@ class Reader(End):
             raise ValueError(f"the {self.of.kind} is closed")
         if self.given or self._sink is not None:
             raise ValueError(f"a {self.of.kind} that is being read cannot be given away")
-        self.closed = True
+        self._finished()
         return self.shared
 
 
@@ -252,19 +263,19 @@ class Writer(End):
         source = self._source
         if result is CopyResult.DROPPED:
             self._source = None
-            self.closed = True
+            self._finished()
             self.wake()
             return
         if source is not None and source.remain() == 0:
             self._source = None
             if isinstance(self.shared, SharedFuture):
-                self.closed = True
+                self._finished()
         self._work()
 
     def close(self) -> None:
         """Drop the end: the guest learns that there is no more."""
         if not self.closed:
-            self.closed = True
+            self._finished()
             if self._left:
                 self._left = False
                 self.shared.reset_pending()

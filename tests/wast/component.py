@@ -44,10 +44,6 @@ _UNLINKABLE = (core_rt.LinkError,)
 _TRAPPED = (core_rt.Trap, core_rt.InstancePoisoned)
 
 
-_PATIENCE = 3.0
-"""Seconds. Two scripts use them up."""
-
-
 _LONGEST = 60.0
 """Seconds for a script."""
 
@@ -86,10 +82,7 @@ class TrioStores:
         return await linker.instantiate_async(store, component)
 
     async def call(self, function: Callable[..., Any], arguments: list[object]) -> object:
-        # A trio store waits for what the rest of the program may still bring about. Nothing here ever does.
-        with trio.move_on_after(_PATIENCE):
-            return await function(*arguments)
-        raise core_rt.Trap(core_rt.TrapCode.DEADLOCK)
+        return await function(*arguments)
 
 
 @attrs.define(eq=False)
