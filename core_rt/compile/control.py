@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 _OPENERS: Final = frozenset(row.code for row in OPCODES if row.mnemonic in ("block", "loop", "if", "try_table"))
+_SHORT_LOOP: Final = 80
+"""Lines of a loop that is unrolled, at most."""
 _END: Final = BY_NAME["end"].code
 _ELSE: Final = BY_NAME["else"].code
 
@@ -108,7 +110,21 @@ def set_current(f: Emitter, handler: str) -> None:
 
 def _goto(f: Emitter, label: Label) -> None:
     edge(f, label)
-    f.out(f"br label %{label.name}")
+    f.out(f"br label %{label.name}{_hint(f, label)}")
+
+
+def _hint(f: Emitter, label: Label) -> str:
+    """What LLVM should know of a branch to a label: short loops over vectors, which have no loop in them, are unrolled once.
+
+    A round of such a loop is so short that the poll and the branch are a good part of it; elsewhere it did not pay.
+    """
+    if label.kind != "loop" or not f.unit.optimised or not f.body.uses & Uses.SIMD:
+        return ""
+    if label.hint is None:
+        lines = f.lines[label.phi_line :]
+        short = label.name == f.innermost and len(lines) < _SHORT_LOOP and any("<" in line for line in lines)
+        label.hint = f.unit.unrolled() if short else ""
+    return label.hint
 
 
 def skip(f: Emitter) -> None:
@@ -162,6 +178,7 @@ def _loop(f: Emitter, imm: tuple[Any, ...]) -> None:
     f.out(f"br label %{label.name}")
     f.place(label.name)
     label.phi_line = len(f.lines)
+    f.innermost = label.name
     first = f.n + 1
     count = len(label.assigned) + len(label.params)
     f.lines += [""] * count
@@ -332,7 +349,7 @@ def branch_if(f: Emitter, bit: str, depth: int) -> None:
     edge(f, label)
     f.blocks += 1
     then = f"b{f.blocks}"
-    f.out(f"br i1 {bit}, label %{label.name}, label %{then}\n{then}:")
+    f.out(f"br i1 {bit}, label %{label.name}, label %{then}{_hint(f, label)}\n{then}:")
     f.block = then
     f.known.clear()
     f.begin_region()

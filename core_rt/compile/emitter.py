@@ -59,6 +59,7 @@ class Label:
         "condition",
         "handler",
         "height",
+        "hint",
         "incoming",
         "kind",
         "name",
@@ -88,6 +89,8 @@ class Label:
         self.saved: tuple[list[str], list[str]] | None = None
         """if: locals and parameters as they were at the `if`, for the other arm."""
         self.branch_line = 0
+        self.hint: str | None = None
+        """loop: metadata for the branches back, once there is one."""
         self.condition = ""
         self.catches: Any = None
         self.handler = "null"
@@ -116,6 +119,7 @@ class Emitter:
         "gc_slots",
         "gc_values",
         "handler",
+        "innermost",
         "known",
         "labels",
         "last_reads",
@@ -177,6 +181,8 @@ class Emitter:
         zero = self._zeros() if unit.optimised else ZERO
         self.locals += [zero[t] for t in self.local_types[len(signature.params) :]]
         self.catches = any(op == _TRY_TABLE for op, _, _ in body.code) if body.uses & Uses.EXCEPTIONS else False
+        self.innermost = ""
+        """Label of the loop that was opened last."""
         self.handler = "null"
         self.tries = 0
         self.slots: set[int] = set()

@@ -1,8 +1,9 @@
 """128-bit vectors, fixed width and relaxed.
 
 A v128 is `<16 x i8>`, whatever its lanes; each instruction casts to the shape that it means. Casts back and forth between two
-instructions of one shape are saved by `Emitter.vectors`. Relaxed instructions do what their strict relatives do, or, where
-there is none, the choice that all machines agree on without a hardware difference: results are deterministic.
+instructions of one shape are saved by `Emitter.vectors`. Relaxed instructions do what their strict relatives do or, where there
+is none, what the deterministic profile of the specification says (`relaxed_madd` is a product and then a sum): no result depends
+on the machine.
 """
 
 from __future__ import annotations

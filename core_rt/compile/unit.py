@@ -62,7 +62,8 @@ _DEBUG: Final = """!llvm.dbg.cu = !{!10}
 !11 = !DIFile(filename: "m", directory: "")
 !12 = !DISubroutineType(types: !0)
 !13 = !{i32 2, !"Debug Info Version", i32 3}
-!14 = !{i32 7, !"Dwarf Version", i32 4}"""
+!14 = !{i32 7, !"Dwarf Version", i32 4}
+!15 = !{!"llvm.loop.unroll.count", i32 2}"""
 _FIRST_NODE: Final = 20
 
 _TAIL_CALLS: Final = frozenset(row.code for row in BY_CODE.values() if row.mnemonic.startswith("return_call"))
@@ -210,6 +211,12 @@ class Unit:
         number = _FIRST_NODE + len(self._nodes)
         self._nodes.append(f"!{number} = {text}")
         return number
+
+    def unrolled(self) -> str:
+        """Metadata for the branches back of a loop that LLVM shall do two rounds of at a time."""
+        number = _FIRST_NODE + len(self._nodes)
+        self._node(f"distinct !{{!{number}, !15}}")
+        return f", !llvm.loop !{number}"
 
     def _locator(self, scope: int) -> Callable[[int], int]:
         known: dict[int, int] = {}
