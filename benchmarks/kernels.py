@@ -1,15 +1,20 @@
-"""Compute kernels written in C, in the optimised tier; results must be equal on both sides."""
+"""Compute kernels written in C: in the optimised tier, in quick code, and how long it takes to get from one to the other.
+
+Results must be equal on both sides.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import wasmtime
 
 import core_rt
+from core_rt.config import Tiers
 
 from .guests import guest
-from .rows import Pair, mean, row
+from .rows import Figures, Pair, mean, process_seconds, row
 
 # file, export, arguments
 KERNELS = (
@@ -29,9 +34,9 @@ KERNELS = (
 )
 
 
-def _kernel(file: str, export: str, arguments: tuple[int, ...]) -> Iterator[Pair]:
+def _kernel(file: str, export: str, arguments: tuple[int, ...], tiers: Tiers) -> Iterator[Pair]:
     wasm = guest(f"c/{file}.wasm").read_bytes()
-    engine = core_rt.Engine(core_rt.Config(cache=False, tiers="optimized"))
+    engine = core_rt.Engine(core_rt.Config(cache=False, tiers=tiers))
     their_engine = wasmtime.Engine()
     their_store = wasmtime.Store(their_engine)
     with core_rt.Store(engine) as store:
@@ -43,10 +48,56 @@ def _kernel(file: str, export: str, arguments: tuple[int, ...]) -> Iterator[Pair
         yield Pair(lambda: ours(*arguments), lambda: theirs(their_store, *arguments), 1, 1, repeats=7)
 
 
-def _register(file: str, export: str, arguments: tuple[int, ...]) -> None:
-    row("kernels", f"{file}: {export}{arguments}")(lambda: _kernel(file, export, arguments))
+def _register(topic: str, tiers: Tiers, file: str, export: str, arguments: tuple[int, ...]) -> None:
+    row(topic, f"{file}: {export}{arguments}")(lambda: _kernel(file, export, arguments, tiers))
 
 
 mean("kernels", target=1.1)
+mean("quick code", target=0.6)
 for _entry in KERNELS:
-    _register(*_entry)
+    _register("kernels", "optimized", *_entry)
+for _entry in KERNELS:
+    _register("quick code", "off", *_entry)
+
+
+# Calls of some milliseconds; the times at which they end, and what they took.
+_OURS = """
+import json, sys, time
+import core_rt
+data, export, arguments = open(sys.argv[1], "rb").read(), sys.argv[2], json.loads(sys.argv[3])
+begun = time.perf_counter()
+engine = core_rt.Engine(core_rt.Config(cache=False))
+call = core_rt.Linker(engine).instantiate(core_rt.Store(engine), core_rt.Module(engine, data)).exports[export]
+rows = []
+while time.perf_counter() - begun < 1.5:
+    before = time.thread_time()
+    call(*arguments)
+    rows.append((time.perf_counter() - begun, time.thread_time() - before))
+best = min(took for _, took in rows)
+print(next(at for at, took in rows if took <= 1.05 * best))
+"""
+_THEIRS = """
+import json, sys, time
+import wasmtime
+data, export, arguments = open(sys.argv[1], "rb").read(), sys.argv[2], json.loads(sys.argv[3])
+begun = time.perf_counter()
+engine = wasmtime.Engine()
+store = wasmtime.Store(engine)
+wasmtime.Instance(store, wasmtime.Module(engine, data), []).exports(store)[export](store, *arguments)
+print(time.perf_counter() - begun)
+"""
+
+
+@row("peak", "loops: from bytes to the first call within 5 % of the best, the slowest of five kernels", limit=0.5)
+def _peak() -> Iterator[Figures]:
+    figures = []
+    for file, export, arguments in (
+        ("k_interp", "interp", [300_000]),
+        ("k_json", "json", [200, 100]),
+        ("k_nbody", "nbody", [40_000]),
+        ("k_regex", "regex", [1000]),
+        ("k_sieve", "sieve", [400_000]),
+    ):
+        place = str(guest(f"c/{file}.wasm")), export, json.dumps(arguments)
+        figures.append((process_seconds(_OURS, *place, times=3), process_seconds(_THEIRS, *place, times=1)))
+    yield Figures(*max(figures))

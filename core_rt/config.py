@@ -10,7 +10,7 @@ import attrs
 
 __all__ = ["DEFAULT_FEATURES", "Config", "Features", "Tiers"]
 
-Tiers: TypeAlias = Literal["lazy", "eager", "optimized"]
+Tiers: TypeAlias = Literal["off", "lazy", "eager", "optimized"]
 
 # A proposal on the left makes no sense without those on the right.
 _NEEDS: dict[str, tuple[str, ...]] = {
@@ -93,9 +93,9 @@ class Config(Features):
     opt_level: int = 2
     """LLVM's optimisation level, 0..3, of optimised code."""
     tiers: Tiers = "lazy"
-    """"lazy": a function is compiled at its first call, the whole module optimised in the background. "eager": all
-    functions are compiled, without optimisation, when the module is made. "optimized": the module waits for optimised
-    code."""
+    """"lazy": a function is compiled quickly at its first call, and where guests spend their time code is optimised in the
+    background. "off": the same without the background, and without what the cache holds of it. "eager": all functions are
+    compiled quickly when the module is made. "optimized": the module waits for optimised code."""
     cache: bool | Path = attrs.field(default=True, converter=_cache_setting)
     """Keep optimised code on disk: in the user's cache folder (True), in this folder (a path), not at all (False)."""
     epoch_interruption: bool = True
@@ -120,8 +120,8 @@ class Config(Features):
         _check_int("max_wasm_stack", self.max_wasm_stack, 1 << 14, 1 << 32)
         _check_int("memory_reservation", self.memory_reservation, 0, 1 << 44)
         _check_int("memory_guard", self.memory_guard, 0, 1 << 44)
-        if self.tiers not in ("lazy", "eager", "optimized"):
-            raise ValueError(f'tiers must be "lazy", "eager" or "optimized", not {self.tiers!r}')
+        if self.tiers not in ("off", "lazy", "eager", "optimized"):
+            raise ValueError(f'tiers must be "off", "lazy", "eager" or "optimized", not {self.tiers!r}')
         if isinstance(self.tick_seconds, bool) or not isinstance(self.tick_seconds, int | float):
             raise TypeError(f"tick_seconds must be a number, not {self.tick_seconds!r}")
         if not 0.0001 <= self.tick_seconds <= 3600:

@@ -47,6 +47,16 @@ class Engine:
         """How often `increment_epoch` was called."""
         return self._epoch
 
+    @property
+    def on_optimised(self) -> Progress | None:
+        """Called with (requests dealt with, requests made so far) when code that guests spend their time in was optimised in the
+        background, or could not be. It is called in another thread."""
+        return self.compiler.background.progress
+
+    @on_optimised.setter
+    def on_optimised(self, progress: Progress | None) -> None:
+        self.compiler.background.progress = progress
+
     def increment_epoch(self) -> None:
         """Advance the epoch; guests whose deadline is reached trap at their next function entry or loop head."""
         with self._lock:

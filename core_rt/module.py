@@ -53,7 +53,7 @@ class Module:
         self._lock = threading.Lock()
         self._compiled: CompiledModule | None = None
         self._template: Template | None = None
-        if engine.config.tiers != "lazy":
+        if engine.config.tiers in ("eager", "optimized"):
             self.compile_all()
 
     @classmethod

@@ -130,18 +130,28 @@ def compile_ahead(module: CompiledModule, cache: CodeCache | None, progress: Pro
         cache.put(cache_key(module), parts)
 
 
+@attrs.frozen
+class Limits:
+    """What a worker may use: processor time, and memory that it writes to."""
+
+    seconds: int
+    bytes: int
+
+
 def start_worker(
-    module: CompiledModule, chunks: Sequence[range], *, background: bool = False
+    module: CompiledModule, chunks: Sequence[range], *, limits: Limits | None = None
 ) -> subprocess.Popen[bytes]:
     """A process that optimises chunks; it has its input, and its output is `pack` of their units.
 
-    `background`: at low priority, with no complaints on standard error, undisturbed by Ctrl-C.
+    With `limits` it works in the background: at low priority, with no complaints on standard error, undisturbed by Ctrl-C.
     """
+    background = limits is not None
     config = {f.name: getattr(module.compiler.config, f.name) for f in attrs.fields(type(module.compiler.config))}
     config["cache"] = False
     data = bytes(module.module.data)
     ranges = [[chunk.start, chunk.stop] for chunk in chunks]
-    head = json.dumps({"config": config, "chunks": ranges, "length": len(data), "background": background}).encode()
+    bounds = None if limits is None else attrs.astuple(limits)
+    head = json.dumps({"config": config, "chunks": ranges, "length": len(data), "limits": bounds}).encode()
     process = subprocess.Popen(
         [sys.executable, "-m", "core_rt.compile.worker"],
         stdin=subprocess.PIPE,

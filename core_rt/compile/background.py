@@ -1,12 +1,12 @@
 """Optimised code behind a program's back.
 
-Theory of operation. A lazily compiled module starts with quick code. While a guest runs, the store says at every tick where it was
-found (`CompiledModule.heat`); a chunk of functions in which it was found often enough becomes *hot* and is handed to the one thread
-here. That has a worker process (see worker.py) optimise what is hot by then and puts the code into service: calls that begin afterwards
-run it, activations that are on the stack finish in the old code. What was made is kept in the code cache, so that the next process
-begins with it. A program that is over within a few ticks pays nothing, not even for the thread.
+Theory of operation. A lazily compiled module starts with quick code; `Heat` decides what deserves better and asks here. There are two
+*lanes*, threads that exist while there is something to do: one optimises a few small functions in this process, the other has a worker
+process (see worker.py) do whole chunks, with all that was asked for by then. Code goes into service as soon as it is there: calls that
+begin afterwards run it, activations that are on the stack finish in the old code. What was made is kept in the code cache, so
+that the next process begins with it. A program that is over within a few ticks pays nothing, not even for a thread.
 
-A worker that fails is not tried again for that module: everything works without, only slower.
+A worker has limits of time and memory. What fails, or is ended by them, is not tried again: everything works without, only slower.
 """
 
 from __future__ import annotations
@@ -15,20 +15,28 @@ import contextlib
 import os
 import queue
 import subprocess
+import sys
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from core_rt.compile.ahead import cache_key, hot_key, start_worker
-from core_rt.compile.stored import pack, unpack
+from core_rt.compile.ahead import Limits, cache_key, hot_key, start_worker
+from core_rt.compile.stored import StoredUnit, pack, read_units
 
 if TYPE_CHECKING:
     from core_rt.compile.module import CompiledModule
 
 __all__ = ["Background"]
 
+Functions: TypeAlias = "range | frozenset[int]"
+"""A chunk for the worker, or a few functions that are optimised here, with what they call."""
+_Job: TypeAlias = "tuple[weakref.ref[CompiledModule], Functions]"
+
 _IDLE_SECONDS: Final = 10.0
-"""The thread ends when there was nothing to do for so long."""
+"""A lane's thread ends when there was nothing to do for so long."""
+LIMITS: Final = Limits(seconds=120, bytes=4 << 30)
+"""Of one worker process."""
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -40,91 +48,168 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-class Background:
-    """One engine's thread that has hot code optimised. Thread-safe."""
+class Lane:
+    """A thread that works off jobs, all that wait at a time, and ends when there are none for a while."""
 
-    def __init__(self) -> None:
-        self._jobs: queue.SimpleQueue[tuple[weakref.ref[CompiledModule], range] | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+    def __init__(self, name: str, work: Callable[[list[_Job]], None]) -> None:
+        self.name = name
+        self._work = work
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._pid = os.getpid()
-        self._worker: weakref.finalize[..., Any] | None = None
-        self._closed = False
-        self.pending = 0
-        """Chunks that wait or are being worked on."""
-        self.done = 0
-        self.failed = 0
+        self.thread: threading.Thread | None = None
 
-    def request(self, compiled: CompiledModule, chunk: range) -> None:
-        """Optimise some functions of a module some time soon."""
+    def put(self, job: _Job) -> None:
+        """Add a job; starts the thread."""
         with self._lock:
-            if self._closed or self._pid != os.getpid():  # after a fork the thread is the parent's
-                return
-            self.pending += 1
-            self._jobs.put((weakref.ref(compiled), chunk))
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="core_rt optimiser", daemon=True)
-                self._thread.start()
+            self._jobs.put(job)
+            if self.thread is None:
+                self.thread = threading.Thread(target=self._run, name=self.name, daemon=True)
+                self.thread.start()
 
     def _run(self) -> None:
         while True:
             try:
-                job = self._jobs.get(timeout=_IDLE_SECONDS)
+                jobs = [self._jobs.get(timeout=_IDLE_SECONDS)]
             except queue.Empty:
                 with self._lock:
                     if not self._jobs.empty():
                         continue
-                    self._thread = None
+                    self.thread = None
                     return
-            jobs = [job]
             with contextlib.suppress(queue.Empty):
                 while True:
                     jobs.append(self._jobs.get_nowait())
-            # Not keyed by the references: one whose module has gone has no hash.
-            by_module: dict[int, tuple[weakref.ref[CompiledModule], list[range]]] = {}
-            for each in jobs:
-                if each is not None:
-                    by_module.setdefault(id(each[0]), (each[0], []))[1].append(each[1])
-            for reference, chunks in by_module.values():
-                compiled = reference()
-                if compiled is not None and not self._closed:
-                    try:
-                        self._optimise(compiled, chunks)
-                        self.done += len(chunks)
-                    except Exception:  # a program must not die of code that it can do without
-                        self.failed += len(chunks)
-                del compiled
-                with self._lock:
-                    self.pending -= len(chunks)
+            self._work([job for job in jobs if job is not None])
             if None in jobs:
                 return
 
-    def _optimise(self, compiled: CompiledModule, chunks: list[range]) -> None:
-        process = start_worker(compiled, chunks, background=True)
+    def close(self) -> threading.Thread | None:
+        """Have the thread end after what it is doing; returns it."""
+        with self._lock:
+            thread, self.thread = self.thread, None
+            if thread is not None:
+                self._jobs.put(None)
+        return thread
+
+
+class Background:
+    """What optimises for one engine while guests run. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._here = Lane("core_rt optimiser", self._compile_here)
+        self._away = Lane("core_rt optimiser of chunks", self._compile_away)
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self._worker: weakref.finalize[..., Any] | None = None
+        self._closed = False
+        self.progress: Callable[[int, int], object] | None = None
+        """Called with (requests dealt with, requests made) by the thread that dealt with one."""
+        self.asked = 0
+        self.dealt = 0
+        self.done = 0
+        self.failed = 0
+        self.error: Exception | None = None
+        """Why the last that failed did."""
+
+    @property
+    def pending(self) -> int:
+        """Requests that wait or are being worked on."""
+        return self.asked - self.dealt
+
+    def request(self, compiled: CompiledModule, functions: Functions) -> None:
+        """Optimise some functions of a module some time soon."""
+        with self._lock:
+            if self._closed or self._pid != os.getpid():  # after a fork the threads are the parent's
+                return
+            self.asked += 1
+        lane = self._away if isinstance(functions, range) else self._here
+        lane.put((weakref.ref(compiled), functions))
+
+    # ------------------------------------------------------------------------------------------- the work
+
+    def _compile_here(self, jobs: list[_Job]) -> None:
+        for reference, functions in jobs:
+            compiled = reference()
+            error = None
+            if compiled is not None and not self._closed:
+                try:
+                    self._enter(compiled, compiled.optimise_family(functions))
+                    self._keep(compiled)
+                except Exception as failure:  # a program must not die of code that it can do without
+                    error = failure
+            made = compiled is not None
+            del compiled
+            self._tell(1, made, error)
+
+    def _compile_away(self, jobs: list[_Job]) -> None:
+        # Not keyed by the references: one whose module has gone has no hash.
+        by_module: dict[int, tuple[weakref.ref[CompiledModule], list[range]]] = {}
+        for reference, functions in jobs:
+            assert isinstance(functions, range)
+            by_module.setdefault(id(reference), (reference, []))[1].append(functions)
+        for reference, chunks in by_module.values():
+            compiled = reference()
+            error = None
+            left = len(chunks)
+            if compiled is not None and not self._closed:
+                try:
+                    for unit in self._from_worker(compiled, chunks):
+                        self._enter(compiled, unit)
+                        left -= 1
+                        if not left:
+                            self._keep(compiled)
+                        self._tell(1, True)
+                except Exception as failure:
+                    error = failure
+            del compiled
+            if left:
+                self._tell(left, False, error)
+
+    def _from_worker(self, compiled: CompiledModule, chunks: list[range]) -> Iterable[StoredUnit]:
+        process = start_worker(compiled, chunks, limits=LIMITS)
         self._worker = weakref.finalize(self, _end, process)
         assert process.stdout is not None
         try:
-            contents = process.stdout.read()
-            if process.wait() != 0:
-                raise OSError(f"exit code {process.returncode}")
+            yield from read_units(process.stdout)
         finally:
             self._worker()
-        units = list(unpack(contents))
-        for unit in units:
-            compiled.enter_stored(unit)
-        compiled.hot_units += units
+
+    def _enter(self, compiled: CompiledModule, unit: StoredUnit) -> None:
+        compiled.enter_stored(unit)
+        with self._lock:
+            compiled.hot_units.append(unit)
+
+    def _keep(self, compiled: CompiledModule) -> None:
         if compiled.cache is not None:
-            compiled.cache.put(hot_key(cache_key(compiled)), pack(compiled.hot_units))
+            with self._lock:
+                units = list(compiled.hot_units)
+            compiled.cache.put(hot_key(cache_key(compiled)), pack(units))
+
+    def _tell(self, count: int, made: bool, error: Exception | None = None) -> None:
+        """Count requests that were dealt with."""
+        with self._lock:
+            self.dealt += count
+            if error is not None:
+                self.failed += count
+                self.error = error
+            elif made:
+                self.done += count
+            dealt, asked, progress = self.dealt, self.asked, self.progress
+        if progress is not None:
+            try:
+                progress(dealt, asked)
+            except Exception:
+                threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))
 
     def close(self) -> None:
-        """End the thread and its worker."""
+        """End the threads and the worker."""
         with self._lock:
             self._closed = True
-            thread, self._thread = self._thread, None
-        if thread is not None and self._pid == os.getpid():
-            self._jobs.put(None)
-            worker = self._worker
-            if worker is not None:
-                worker()
-            if thread is not threading.current_thread():
+        if self._pid != os.getpid():
+            return
+        threads = [lane.close() for lane in (self._here, self._away)]
+        if self._worker is not None:
+            self._worker()
+        for thread in threads:
+            if thread is not None and thread is not threading.current_thread():
                 thread.join(timeout=5)

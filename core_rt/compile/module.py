@@ -16,9 +16,8 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, final
 
-from core_rt.compile.ahead import chunks_of
 from core_rt.compile.elf import ElfObject
 from core_rt.compile.image import CodeMap, LoadedObject, load
 from core_rt.compile.lines import LineTable, line_table
@@ -30,17 +29,12 @@ if TYPE_CHECKING:
     from core_rt.binary.model import DecodedModule
     from core_rt.compile.cache import CodeCache
     from core_rt.compile.compiler import Compiler
+    from core_rt.compile.heat import Heat
     from core_rt.compile.linked import LinkedCode
     from core_rt.compile.writer import Writer
     from core_rt.vm.layout import ModuleLayout
 
 __all__ = ["CompiledModule"]
-
-
-_SAMPLED_FRAMES: Final = 4
-_HOT: Final = 8
-"""Ticks at which a guest was found in a chunk before it is optimised. A worker costs half a second of processor time, which pays
-for programs that run on for about as long; those that ran so far are likely to."""
 
 
 @final
@@ -73,8 +67,7 @@ class CompiledModule:
         self._tiering = compiler.config.tiers == "lazy" and compiler.config.opt_level > 0
         self.generation = 0
         """Changes when functions that may be in use get better code: who copied entries of the table looks again."""
-        self._chunks: list[range] | None = None
-        self._heat: dict[int, int] = {}
+        self._heat: Heat | None = None
         self.hot_units: list[StoredUnit] = []
         """What was found hot, here or in an earlier process."""
         self.cache: CodeCache | None = None
@@ -127,12 +120,12 @@ class CompiledModule:
 
     def optimise(self, functions: Iterable[int]) -> StoredUnit:
         """Compile functions together, with LLVM's passes. Direct calls between them are calls by name."""
+        started = time.perf_counter()
+        unit = self._writer.optimised(functions)
+        code = self.compiler.jit.compile(unit.text(), optimise=True)
         with self.compiler.lock:
-            started = time.perf_counter()
-            unit = self._writer.optimised(functions)
-            code = self.compiler.jit.compile(unit.text(), optimise=True)
             self._seconds += time.perf_counter() - started
-            return StoredUnit(code, frozenset(unit.wrappers))
+        return StoredUnit(code, frozenset(unit.wrappers))
 
     def enter_stored(self, unit: StoredUnit) -> None:
         """Put optimised code into service."""
@@ -158,19 +151,22 @@ class CompiledModule:
         """
         if not self._tiering:
             return
-        seen = set()
-        for pc in pcs[:_SAMPLED_FRAMES]:
-            found = self._map.find(pc)
-            if found is not None and not found[0].lined:
-                seen.add(found[0].functions[found[1]][2])
-        if not seen:
-            return
-        if self._chunks is None:
-            self._chunks = chunks_of(self.module.bodies)
-        for number in {bisect_right(self._chunks, f, key=lambda chunk: chunk.start) - 1 for f in seen}:
-            heat = self._heat[number] = self._heat.get(number, 0) + 1
-            if heat == _HOT:
-                self.compiler.background.request(self, self._chunks[number])
+        if self._heat is None:
+            from core_rt.compile.heat import Heat
+
+            self._heat = Heat(self)
+        self._heat.note(pcs)
+
+    def quick_function(self, pc: int) -> int | None:
+        """The defined function whose quick code an address lies in; None for other code."""
+        found = self._map.find(pc)
+        return None if found is None or found[0].lined else found[0].functions[found[1]][2]
+
+    def optimise_family(self, functions: Iterable[int]) -> StoredUnit:
+        """Optimise functions together with what they call, as far as that is little."""
+        from core_rt.compile.heat import FAMILY_BYTES
+
+        return self.optimise(self._writer.family(functions, FAMILY_BYTES))
 
     def _enter(
         self,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
+from typing import IO
 
 import attrs
 
@@ -25,14 +26,37 @@ class StoredUnit:
 
 def pack(units: Iterable[StoredUnit]) -> bytes:
     """The units as bytes."""
-    parts = [b""]
-    count = 0
+    parts = [_pack(unit) for unit in units]
+    return b"".join([_COUNT.pack(len(parts)), *parts])
+
+
+def _pack(unit: StoredUnit) -> bytes:
+    names = " ".join(sorted(unit.wrappers)).encode()
+    return b"".join([_HEAD.pack(len(names), len(unit.code)), names, unit.code])
+
+
+def write_units(stream: IO[bytes], count: int, units: Iterable[StoredUnit]) -> None:
+    """Write what `pack` makes of `count` units, each as soon as it is there."""
+    stream.write(_COUNT.pack(count))
     for unit in units:
-        names = " ".join(sorted(unit.wrappers)).encode()
-        parts += [_HEAD.pack(len(names), len(unit.code)), names, unit.code]
-        count += 1
-    parts[0] = _COUNT.pack(count)
-    return b"".join(parts)
+        stream.write(_pack(unit))
+        stream.flush()
+
+
+def read_units(stream: IO[bytes]) -> Iterator[StoredUnit]:
+    """The units in a stream, each as soon as it is there. `ValueError` where it is not what `pack` makes."""
+
+    def take(size: int) -> bytes:
+        data = stream.read(size)
+        if len(data) != size:
+            raise ValueError("stored code is cut off")
+        return data
+
+    (count,) = _COUNT.unpack(take(_COUNT.size))
+    for _ in range(count):
+        names, length = _HEAD.unpack(take(_HEAD.size))
+        wrappers = take(names).decode().split()
+        yield StoredUnit(take(length), frozenset(wrappers))
 
 
 def unpack(data: bytes | memoryview) -> Iterator[StoredUnit]:

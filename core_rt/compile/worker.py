@@ -1,7 +1,9 @@
 """A compile worker: reads a module and a list of chunks from standard input, writes their optimised code to standard output.
 
-Input: a line of JSON, `{"config": fields of Config, "chunks": [[first, stop], ...], "length": bytes of the module}`, then the module.
-Output: `core_rt.compile.stored.pack` of one unit per chunk, in order. Exit code 0, or 1 with a traceback on standard error.
+Input: a line of JSON, `{"config": fields of Config, "chunks": [[first, stop], ...], "limits": [seconds, bytes] or null, "length": bytes
+of the module}`, then the module. With limits the process has low priority, and ends when it needs more processor time or memory.
+Output: `core_rt.compile.stored.pack` of one unit per chunk, in order, each as soon as it is made. Exit code 0, or 1 with a traceback
+on standard error.
 """
 
 from __future__ import annotations
@@ -9,11 +11,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import sys
 
 from core_rt.binary.decode import decode_module
 from core_rt.compile import CompiledModule, Compiler
-from core_rt.compile.stored import pack
+from core_rt.compile.stored import write_units
 from core_rt.config import Config
 from core_rt.vm.layout import ModuleLayout
 
@@ -25,15 +28,23 @@ def main() -> None:
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever prints must not end up in the answer
     head = json.loads(requests.readline())
-    if head.get("background"):
-        with contextlib.suppress(OSError):
-            os.nice(10)
+    if head["limits"] is not None:
+        _limit(*head["limits"])
     config = Config(**head["config"])
     module = decode_module(requests.read(head["length"]), config.features)
     compiled = CompiledModule(Compiler(config), module, ModuleLayout.of(module))
-    units = [compiled.optimise(range(first, stop)) for first, stop in head["chunks"]]
     with answers:
-        answers.write(pack(units))
+        chunks = head["chunks"]
+        write_units(answers, len(chunks), (compiled.optimise(range(first, stop)) for first, stop in chunks))
+
+
+def _limit(seconds: int, size: int) -> None:
+    with contextlib.suppress(OSError):
+        os.nice(10)
+    for kind, wanted in ((resource.RLIMIT_CPU, seconds), (resource.RLIMIT_DATA, size)):
+        _, hard = resource.getrlimit(kind)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(kind, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from core_rt.compile.roots import collects
 from core_rt.compile.unit import Unit, makes_tail_calls
+from core_rt.opcodes import BY_NAME
 from core_rt.validate.function import FuncBody, Uses, validate_body
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ _LOOP_MOST: Final = 1000
 its first call, where no better code can replace it. Few functions are such, so the others hardly wait for them. Not where there is a
 `br_table`: the phis of such loops cost more than slots do."""
 _LOOP_USES: Final = Uses.LOOPS | Uses.CALLS | Uses.BRANCH_TABLES
+
+_DIRECT: Final = frozenset((BY_NAME["call"].code, BY_NAME["return_call"].code))
 
 
 def _loops(body: FuncBody) -> bool:
@@ -86,6 +89,25 @@ class Writer:
         unit = self._unit(lines=lines, registers=_loops(body))
         unit.add_function(defined, body)
         return unit
+
+    def family(self, functions: Iterable[int], most: int) -> set[int]:
+        """Functions and what they call, and so on, the nearest first, up to `most` bytes of wasm code in all."""
+        module = self.module
+        queue = list(functions)
+        found = set(queue)
+        room = most - sum(end - start for start, end in map(module.bodies.__getitem__, found))
+        for defined in queue:
+            if room <= 0:
+                break
+            for op, imm, _ in validate_body(module, defined).code:
+                callee = imm - module.num_imported_funcs if op in _DIRECT else -1
+                if callee >= 0 and callee not in found:
+                    start, end = module.bodies[callee]
+                    if end - start <= room:
+                        room -= end - start
+                        found.add(callee)
+                        queue.append(callee)
+        return found
 
     def optimised(self, functions: Iterable[int]) -> Unit:
         """Functions that are optimised together. Huge ones are left out: they get quick code when called."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 import time
+from typing import ClassVar
 
 import pytest
 
 import core_rt
+from core_rt.compile.ahead import Limits
 from core_rt.compile.background import Background
+from core_rt.compile.heat import Heat
 from tests.core.support import wasm
 
 # A loop that takes a while in quick code, called through an export, a table and an import.
@@ -46,6 +48,16 @@ def wait_for(condition, seconds=30.0):
         time.sleep(0.01)
 
 
+def threads_of(background):
+    return [lane.thread for lane in (background._here, background._away) if lane.thread is not None]
+
+
+@pytest.fixture
+def by_worker(monkeypatch):
+    """Nothing is little enough to be optimised in this process."""
+    monkeypatch.setattr("core_rt.compile.heat._MOST_HERE", 0)
+
+
 def heat_up(engine, instance):
     background = engine.compiler.background
     limit = time.monotonic() + 30
@@ -55,7 +67,12 @@ def heat_up(engine, instance):
     wait_for(lambda: not background.pending)
 
 
-def test_hot_code_is_replaced_and_kept(tmp_path):
+@pytest.mark.parametrize("here", [True, False])
+def test_hot_code_is_replaced_and_kept(tmp_path, monkeypatch, here):
+    if not here:
+        monkeypatch.setattr("core_rt.compile.heat._MOST_HERE", 0)
+    else:
+        monkeypatch.setattr("core_rt.compile.background.start_worker", None)
     engine, _, instance, importer = start(tmp_path)
     expected = [instance.exports[name](1000) for name in ("spin", "indirect")] + [importer.exports["far"](1000)]
     heat_up(engine, instance)
@@ -84,11 +101,10 @@ def test_hot_code_is_replaced_and_kept(tmp_path):
 def test_short_programs_start_nothing(tmp_path):
     engine, _, instance, _ = start(tmp_path)
     instance.exports["spin"](10)
-    assert engine.compiler.background._thread is None
-    assert not any(thread.name == "core_rt optimiser" for thread in threading.enumerate())
+    assert not threads_of(engine.compiler.background)
 
 
-def test_a_worker_that_fails_changes_nothing(monkeypatch):
+def test_a_worker_that_fails_changes_nothing(by_worker, monkeypatch):
     def no_worker(*args, **kwargs):
         raise OSError("no processes today")
 
@@ -101,7 +117,7 @@ def test_a_worker_that_fails_changes_nothing(monkeypatch):
     engine.compiler.close()
 
 
-def test_damaged_answers_are_refused(monkeypatch):
+def test_damaged_answers_are_refused(by_worker, monkeypatch):
     class Process:
         stdin = stdout = None
         returncode = 0
@@ -125,7 +141,7 @@ def test_damaged_answers_are_refused(monkeypatch):
     engine.compiler.close()
 
 
-def test_closing_ends_the_worker():
+def test_closing_ends_the_worker(by_worker):
     engine, _, instance, _ = start(False)
     background = engine.compiler.background
     while not (background.pending or background.done or background.failed):
@@ -133,9 +149,9 @@ def test_closing_ends_the_worker():
     began = time.monotonic()
     engine.compiler.close()
     assert time.monotonic() - began < 10
-    assert background._thread is None
+    assert not threads_of(background)
     background.request(instance.module.compiled, range(1))  # of no use any more, and no error
-    assert background._thread is None
+    assert not threads_of(background)
 
 
 def test_jobs_of_dead_modules_are_dropped():
@@ -147,3 +163,82 @@ def test_jobs_of_dead_modules_are_dropped():
     wait_for(lambda: not background.pending)
     assert background.done == 0
     background.close()
+
+
+def test_a_worker_has_limits(by_worker, monkeypatch):
+    monkeypatch.setattr("core_rt.compile.background.LIMITS", Limits(seconds=100, bytes=1 << 20))
+    engine, _, instance, _ = start(False)
+    expected = instance.exports["spin"](1000)
+    heat_up(engine, instance)
+    assert engine.compiler.statistics()["background_failed"] == 1
+    assert "cut off" in str(engine.compiler.background.error)
+    assert instance.exports["spin"](1000) == expected
+    engine.compiler.close()
+
+
+def test_progress_is_told(by_worker):
+    engine, _, instance, _ = start(False)
+    told = []
+    engine.on_optimised = lambda *numbers: told.append(numbers)
+    heat_up(engine, instance)
+    assert told == [(1, 1)]
+    engine.compiler.close()
+
+
+def test_off_is_off(tmp_path):
+    engine, _, instance, _ = start(tmp_path)
+    heat_up(engine, instance)
+    engine.compiler.close()
+    engine = core_rt.Engine(core_rt.Config(cache=tmp_path, tiers="off", tick_seconds=0.002))
+    instance = core_rt.Linker(engine).instantiate(core_rt.Store(engine), core_rt.Module(engine, wasm(SPIN)))
+    for _ in range(10):
+        instance.exports["spin"](3_000_000)
+    assert engine.compiler.background.asked == 0
+    assert instance.module.compiled.statistics()["optimised_units"] == 0
+    engine.compiler.close()
+
+
+def test_functions_are_optimised_with_what_they_call():
+    engine = core_rt.Engine(core_rt.Config(cache=False))
+    text = """(module
+      (func $far (call $leaf))
+      (func $big {nops})
+      (func $leaf)
+      (func $root (call $far) (call $big) (call $leaf)))"""
+    module = core_rt.Module(engine, wasm(text.format(nops="(nop) " * 200)))
+    writer = module.compiled._writer
+    assert writer.family([3], 100) == {3, 0, 2}
+    assert writer.family([3], 1000) == {3, 0, 1, 2}
+    assert writer.family([3], 1) == {3}
+    assert writer.family([1], 1) == {1}
+
+
+def test_what_is_asked_for_is_not_asked_for_again():
+    class Compiled:
+        class module:
+            bodies = ((0, 100), (100, 200), (200, 9000))
+
+        class compiler:
+            class background:
+                asked: ClassVar[list] = []
+
+                @classmethod
+                def request(cls, compiled, functions):
+                    cls.asked.append(functions)
+
+        @staticmethod
+        def quick_function(pc):
+            return pc if pc >= 0 else None
+
+    asked = Compiled.compiler.background.asked
+    heat = Heat(Compiled())
+    heat.note([-1, 0])
+    assert not asked
+    heat.note([0, 1])
+    assert asked == [frozenset([0])]
+    for _ in range(20):
+        heat.note([0, -1, 1])
+    assert asked == [frozenset([0]), frozenset([1])]
+    for _ in range(20):
+        heat.note([0, 2])
+    assert asked == [frozenset([0]), frozenset([1]), range(3)]
