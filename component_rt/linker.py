@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, final
 
 import attrs
@@ -18,7 +18,8 @@ from component_rt.handles import ResourceType
 from component_rt.instance import Runtime, instantiate_plan
 from component_rt.namespace import Instance, Namespace, find_interface, plain_name
 from component_rt.plan import ImportItem
-from component_rt.resources import HostResources
+from component_rt.resources import GuestResource, HostResources
+from component_rt.validate.subtype import Mismatch, check_extern
 from core_rt.errors import LinkError, StoreError, Trap, TrapCode
 from core_rt.module import Module
 from wit.errors import near_name
@@ -142,6 +143,8 @@ class _Resolver:
         self.component = component
         self.makers: dict[tuple[str, ...], Maker] = {}
         self.problems: list[str] = []
+        self.resources: dict[t.ResourceId, Any] = {}
+        """What stands for each imported resource type: a `ResourceType`, or the key of one of the host."""
 
     def run(self) -> Mapping[tuple[str, ...], Maker]:
         attributes = self.component.validated.type.import_attributes
@@ -182,14 +185,26 @@ class _Resolver:
             case t.TypeBound():
                 pass
             case t.CoreModuleType():
-                if isinstance(item, Module):
-                    self.makers[path] = lambda runtime, step: item
-                else:
-                    self._problem(path, f"{item!r} is no core_rt.Module", of)
+                self._module(path, of, item)
             case t.ValueExtern():
                 self.makers[path] = lambda runtime, step: item
             case _:
                 self._problem(path, "components cannot be imported from a host", of)
+
+    def _module(self, path: tuple[str, ...], of: t.CoreModuleType, item: Any) -> None:
+        if not isinstance(item, Module):
+            self._problem(path, f"{_shown(item)} is no core_rt.Module", of)
+            return
+        imports = [((module, name), extern) for module, name, extern in item.imports]
+        have = t.CoreModuleType(dict(imports), dict(item.exports))
+        try:
+            if len(have.imports) < len(imports):
+                raise Mismatch("the module imports one name twice")
+            check_extern(have, of)
+        except Mismatch as mismatch:
+            self._problem(path, f"the module does not fit: {mismatch}", of)
+            return
+        self.makers[path] = lambda runtime, step: item
 
     # ------------------------------------------------------------------------------------------------ interfaces
 
@@ -200,9 +215,8 @@ class _Resolver:
             match extern:
                 case t.FuncType():
                     self._member(where, extern, item)
-                case t.TypeBound(t=t.ResourceType() as resource, sub=True):
+                case t.TypeBound(t=t.ResourceType(), sub=True):
                     self._resource(where, extern, _get(item, name, kebab_to_camel(name)))
-                    del resource
                 case t.TypeBound():
                     pass
                 case _:
@@ -273,13 +287,10 @@ class _Resolver:
 
     def _function(self, path: tuple[str, ...], of: t.FuncType, item: Any, count: int) -> None:
         label = ".".join(path)
-        if hasattr(item, "host_function"):  # a lifted function, or one that another component exports
-            self._lifted(path, of, item)
-            return
         if not callable(item):
             self._problem(path, f"{_shown(item)} is not callable", of)
             return
-        lifted = getattr(item, "__component_function__", None)
+        lifted = getattr(item, "__component_function__", None)  # a namespace sets it
         if lifted is not None:
             self._lifted(path, of, lifted)
             return
@@ -287,14 +298,21 @@ class _Resolver:
             self.makers[path] = lambda runtime, step: _host(runtime, of, _half(item, runtime.store.is_async), label)
 
     def _resource(self, path: tuple[str, ...], of: t.TypeBound, item: Any) -> None:
+        assert isinstance(of.t, t.ResourceType)
+        if isinstance(item, type) and issubclass(item, GuestResource):
+            item = item._resource_type
         if isinstance(item, ResourceType):
-            self.makers[path] = lambda runtime, step: item
+            if not of.sub and not _is_resource(self.resources.get(of.t.id), item):
+                self._problem(path, "the other instance has a resource type that is not the same as that one", of)
+            self.resources[of.t.id] = item
+            self.makers[path] = lambda runtime, step: _of_store(runtime, path, item.impl, item)
             return
         if item is not _MISSING and not isinstance(item, type):
             # A factory in place of a class: its objects are taken as they are.
             item, key = _MISSING, item
         else:
             key = item if item is not _MISSING else path
+        self.resources[of.t.id] = key
         name = path[-1]
         known = None if item is _MISSING else item
         self.makers[path] = lambda runtime, step: host_resource_type(runtime.store, key, name, known)
@@ -321,17 +339,14 @@ class _Resolver:
 
     def _lifted(self, path: tuple[str, ...], of: t.FuncType, item: Any, have: t.ExternType | None = None) -> None:
         have = item.type if have is None else have
-        if not _same_shape(of, have):
+        if not _same_shape(of, have) or (of.resources and not _same_shape(of, item.type)):
             self._problem(path, f"the other instance has {have}", of)
             return
-
-        def make(runtime: Runtime, step: ImportItem) -> Any:
-            instance = getattr(item, "instance", None)
-            if instance is not None and instance.store is not runtime.store:
-                raise StoreError(f"`{'.'.join(path)}` belongs to an instance of another store")
-            return item
-
-        self.makers[path] = make
+        for wanted, given in _resource_pairs(of, item.type):
+            if not _is_resource(self.resources.get(wanted), item.resource(given)):
+                self._problem(path, f"the other instance's function is one of another resource type `{given}`", of)
+                return
+        self.makers[path] = lambda runtime, step: _of_store(runtime, path, getattr(item, "instance", None), item)
 
     # ------------------------------------------------------------------------------------------------ traps
 
@@ -347,7 +362,8 @@ class _Resolver:
                     raise Trap(TrapCode.UNKNOWN_IMPORT, f"unknown import called: `{label}`")
 
                 self.makers[path] = lambda runtime, step: _host(runtime, of, unknown, label)
-            case t.TypeBound(t=t.ResourceType(), sub=True):
+            case t.TypeBound(t=t.ResourceType() as resource, sub=True):
+                self.resources[resource.id] = path
                 self.makers[path] = lambda runtime, step: host_resource_type(runtime.store, path, path[-1], None)
             case t.TypeBound():
                 pass
@@ -359,6 +375,30 @@ def _host(runtime: Runtime, of: t.FuncType, function: Callable[..., Any], label:
     from component_rt.canon.lower import HostFunc
 
     return HostFunc(of, function, label, runtime.instances[0].resource)
+
+
+def _of_store(runtime: Runtime, path: tuple[str, ...], instance: Any, item: Any) -> Any:
+    """`item`, a part of `instance`, for an import. Raises `StoreError` if that is one of another store."""
+    if instance is not None and instance.store is not runtime.store:
+        raise StoreError(f"`{'.'.join(path)}` belongs to an instance of another store")
+    return item
+
+
+def _is_resource(bound: Any, rt: ResourceType) -> bool:
+    """Whether `bound` (a value of `_Resolver.resources`) stands for `rt`."""
+    return bound is rt or (rt.impl is None and rt.py_class is not None and rt.py_class is bound)
+
+
+def _resource_pairs(of: Any, have: Any, seen: set[tuple[int, int]] | None = None) -> Iterator[tuple[Any, Any]]:
+    """The identities of resource types that stand in the same places of two types of the same shape."""
+    seen = set() if seen is None else seen
+    if not of.resources or (id(of), id(have)) in seen:
+        return
+    seen.add((id(of), id(have)))
+    if isinstance(of, t.ResourceType):
+        yield of.id, have.id
+    for inner, other in zip(of.children(), have.children(), strict=True):
+        yield from _resource_pairs(inner, other, seen)
 
 
 def host_resource_type(store: Store, key: Any, name: str, py_class: Any) -> ResourceType:

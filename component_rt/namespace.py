@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, final
 
 import attrs
@@ -189,7 +190,10 @@ class Namespace(Mapping[str, Any]):
                 if plain.kind == "constructor":
                     return cls
                 return getattr(cls, kebab_to_snake(plain.label))
-            return item.host_function(kebab_to_snake(plain.label), self._function_label(name))
+            made = item.host_function(kebab_to_snake(plain.label), self._function_label(name))
+            if isinstance(made, FunctionType):
+                made.__component_function__ = item  # type: ignore[attr-defined]  # so that a linker can join the guests
+            return made
         return item
 
     def _function_label(self, name: str) -> str:

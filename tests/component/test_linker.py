@@ -6,8 +6,10 @@ import types
 from typing import Any
 
 import pytest
+import wasmtime
 
 import component_rt as rt
+import core_rt
 
 from .guests import engine, instantiate, load
 from .test_resources import COUNTER
@@ -215,3 +217,100 @@ def test_exports_named_like_methods_of_a_mapping() -> None:
     with rt.Store(engine()) as store:
         found = instantiate(store, text).exports
         assert [getattr(found, name)() for name in names] == [9] * 5
+
+
+MODULE_USER = """(component
+  (import "lib" (core module $lib
+    (import "env" "tick" (func))
+    (export "f" (func (param i32) (result i32)))
+    (export "mem" (memory 1))))
+  (core module $env (func (export "tick")))
+  (core instance $e (instantiate $env))
+  (core instance $i (instantiate $lib (with "env" (instance $e))))
+  (func (export "run") (param "n" u32) (result u32) (canon lift (core func $i "f"))))"""
+
+
+@pytest.mark.parametrize(
+    "module, problem",
+    [
+        (
+            '(import "env" "tick" (func)) (memory (export "mem") 2) (func (export "f") (param i32) (result i32) local.get 0)',
+            None,
+        ),
+        (
+            '(memory (export "mem") 1) (func (export "f") (param i32) (result i32) local.get 0) (func (export "g"))',
+            None,
+        ),
+        ('(memory (export "mem") 1)', "`f`"),
+        ('(memory (export "mem") 1) (func (export "f") (param i64) (result i64) local.get 0)', "`f`"),
+        ('(memory (export "mem") 0) (func (export "f") (param i32) (result i32) local.get 0)', "`mem`"),
+        (
+            '(import "env" "tock" (func)) (memory (export "mem") 1) (func (export "f") (param i32) (result i32) local.get 0)',
+            "env::tock",
+        ),
+    ],
+)
+def test_a_core_module_is_checked(module: str, problem: str | None) -> None:
+    lib = core_rt.Module(engine(), bytes(wasmtime.wat2wasm(f"(module {module})")))
+    with rt.Store(engine()) as store:
+        if problem is None:
+            assert instantiate(store, MODULE_USER, lib=lib).exports["run"](7) == 7
+            return
+        with pytest.raises(rt.LinkError, match="import `lib`: the module does not fit") as caught:
+            instantiate(store, MODULE_USER, lib=lib)
+        assert problem in str(caught.value)
+
+
+def test_something_else_than_a_core_module() -> None:
+    with (
+        rt.Store(engine()) as store,
+        pytest.raises(rt.LinkError, match=r"import `lib`: the Log object is no core_rt\.Module"),
+    ):
+        instantiate(store, MODULE_USER, lib=Log())
+
+
+TWO = CLIENT.replace(
+    '(import "test:res/api" (instance $api',
+    """(import "other:res/api" (instance $other (export "counter" (type (sub resource)))))
+  (import "test:res/api" (instance $api""",
+)
+SAME = TWO.replace('(export "counter" (type $c (sub resource)))', '(export "counter" (type $c (eq $o)))').replace(
+    '(import "test:res/api"', '(alias export $other "counter" (type $o)) (import "test:res/api"'
+)
+
+
+def test_resources_of_two_instances_are_not_the_same() -> None:
+    with rt.Store(engine()) as store:
+        one, two = (instantiate(store, COUNTER).exports["test:res/api"] for _ in range(2))
+        assert instantiate(store, TWO, **{"other:res/api": one, "test:res/api": two}).exports["run"](3) == 3
+        assert instantiate(store, SAME, **{"other:res/api": one, "test:res/api": one}).exports["run"](4) == 4
+        with pytest.raises(rt.LinkError, match="not the same"):
+            instantiate(store, SAME, **{"other:res/api": one, "test:res/api": two})
+
+
+def test_functions_and_classes_of_other_instances_one_by_one() -> None:
+    with rt.Store(engine()) as store:
+        one, two = (instantiate(store, COUNTER).exports["test:res/api"] for _ in range(2))
+        assert (
+            instantiate(store, CLIENT, **{"test:res/api": {"Counter": one.Counter, "dropped": two.dropped}}).exports[
+                "run"
+            ](5)
+            == 5
+        )
+        assert (one.dropped(), two.dropped()) == (5, 0)
+        make = """(component
+          (import "test:res/api" (instance $api (export "counter" (type $c (sub resource)))))
+          (alias export $api "counter" (type $c))
+          (import "take" (func $take (param "c" (own $c)))))"""
+        taker = instantiate(store, TAKER, **{"test:res/api": two})
+        assert instantiate(store, make, **{"test:res/api": two, "take": taker.exports["take"]})
+        with pytest.raises(rt.LinkError, match="of another resource type"):
+            instantiate(store, make, **{"test:res/api": one, "take": taker.exports["take"]})
+
+
+TAKER = """(component
+  (import "test:res/api" (instance $api (export "counter" (type $c (sub resource)))))
+  (alias export $api "counter" (type $c))
+  (core module $m (func (export "take") (param i32)))
+  (core instance $i (instantiate $m))
+  (func (export "take") (param "c" (own $c)) (canon lift (core func $i "take"))))"""
