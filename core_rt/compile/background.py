@@ -17,6 +17,7 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -35,6 +36,7 @@ _Job: TypeAlias = "tuple[weakref.ref[CompiledModule], Functions]"
 
 _IDLE_SECONDS: Final = 10.0
 """A lane's thread ends when there was nothing to do for so long."""
+_STAND_BACK: Final = 5.0
 LIMITS: Final = Limits(seconds=120, bytes=4 << 30)
 """Of one worker process."""
 
@@ -131,6 +133,8 @@ class Background:
         for reference, functions in jobs:
             compiled = reference()
             error = None
+            if compiled is not None:
+                self._wait(compiled)
             if compiled is not None and not self._closed:
                 try:
                     self._enter(compiled, compiled.optimise_family(functions))
@@ -140,6 +144,12 @@ class Background:
             made = compiled is not None
             del compiled
             self._tell(1, made, error)
+
+    def _wait(self, compiled: CompiledModule) -> None:
+        """Stand back while guests are waiting for quick code: one thread at a time gets into LLVM."""
+        until = time.monotonic() + _STAND_BACK
+        while compiled.compiler.busy and not self._closed and time.monotonic() < until:
+            time.sleep(0.005)
 
     def _compile_away(self, jobs: list[_Job]) -> None:
         # Not keyed by the references: one whose module has gone has no hash.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
 
 from core_rt.compile.background import Background
 from core_rt.compile.host import host_machine
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Compiler"]
 
+_BUSY: Final = 0.02
+"""Seconds, of processor time too, after which a guest that wanted no further quick code runs on without."""
+
 
 @final
 class Compiler:
@@ -31,6 +35,9 @@ class Compiler:
         self.background = Background()
         self.float_register = "x" if host_machine() == "x86_64" else "w"
         self.lock = threading.RLock()
+        self.quick = 0
+        """How often a guest waited for quick code."""
+        self._quick_at = 0.0, 0.0
         self._arena: CodeArena | None = None
         self._trampolines: dict[tuple[str, str], int] = {}
 
@@ -40,6 +47,18 @@ class Compiler:
         from core_rt.compile.jit import Jit
 
         return Jit(self.config.opt_level, verify=self._verify)
+
+    def note_quick(self) -> None:
+        """A guest waited for quick code until now."""
+        self.quick += 1
+        self._quick_at = time.monotonic(), time.process_time()
+
+    @property
+    def busy(self) -> bool:
+        """Whether guests are likely to want more quick code at once: they did so a moment ago."""
+        at, used = self._quick_at
+        waited = time.monotonic() - at
+        return waited < _BUSY or (waited < 10 * _BUSY and time.process_time() - used < _BUSY)
 
     def _trampoline(self, kind: str, write: Callable[[Signature], str], functype: FuncType) -> int:
         sig = signature(functype)

@@ -42,9 +42,13 @@ class Heat:
         self._by_chunk: dict[int, int] = {}
         self._left = _MOST_HERE
         self._asked: set[int] = set()
+        self._quick = compiled.compiler.quick
 
     def note(self, pcs: Sequence[int]) -> None:
         """A running guest was found at these addresses, innermost first."""
+        quick, self._quick = self._quick, self._compiled.compiler.quick
+        if quick != self._quick:
+            return  # the time since the last tick went to the compiler
         found = {self._compiled.quick_function(pc) for pc in pcs[:_SAMPLED_FRAMES]}
         seen = {defined for defined in found if defined is not None and defined not in self._asked}
         if not seen:

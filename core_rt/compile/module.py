@@ -108,6 +108,7 @@ class CompiledModule:
             started = time.perf_counter()
             unit, is_body = self._writer.entry(entry)
             loaded = self._enter(self.compiler.jit.compile(unit.text(), registers=unit.registers), unit.wrappers)
+            self.compiler.note_quick()
             if is_body:
                 loaded.make_lines = partial(self._lines_again, entry % self.count, loaded.text_hash)
                 self._quick += 1

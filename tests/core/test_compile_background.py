@@ -219,6 +219,8 @@ def test_what_is_asked_for_is_not_asked_for_again():
             bodies = ((0, 100), (100, 200), (200, 9000))
 
         class compiler:
+            quick = 0
+
             class background:
                 asked: ClassVar[list] = []
 
@@ -233,6 +235,9 @@ def test_what_is_asked_for_is_not_asked_for_again():
     asked = Compiled.compiler.background.asked
     heat = Heat(Compiled())
     heat.note([-1, 0])
+    assert not asked
+    Compiled.compiler.quick += 1
+    heat.note([0])  # some of this tick's time was the compiler's
     assert not asked
     heat.note([0, 1])
     assert asked == [frozenset([0])]
