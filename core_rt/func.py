@@ -80,6 +80,12 @@ class Func:
             self._site, self._head = site, native.address(site).to_bytes(16, "little")
         return site
 
+    @property
+    def head(self) -> bytes:
+        """What packed arguments for `native.call_int` begin with, in callers that do not go through `__call__`."""
+        self.site  # noqa: B018 - makes it
+        return self._head  # type: ignore[no-any-return]
+
     def __call__(self, *args: Any) -> Any:
         raise NotImplementedError  # every signature has a subclass
 
@@ -133,8 +139,8 @@ class Func:
             raise
         return [values[2 * i] | values[2 * i + 1] << 64 for i in range(len(self.type.results))]
 
-    def _answer(self, packed: bytes) -> Any:
-        """The C call answered `CALL_LEFT` or NaN: go on with the call, if it is not over."""
+    def go_on(self, packed: bytes) -> Any:
+        """The C call answered `CALL_LEFT` or NaN: go on with the call, if it is not over; the result."""
         store, kind = self.store, self._site.result
         floats = kind >= structs.RESULT_F32
         try:
@@ -143,7 +149,7 @@ class Func:
                 store.add_fiber()
                 result = native.call_float(packed) if floats else native.call_int(packed)
                 over = result == result if floats else result != structs.CALL_LEFT
-                return result if over else self._answer(packed)
+                return result if over else self.go_on(packed)
             if status:
                 store.finish(None, status)
         except BaseException as error:
@@ -334,9 +340,9 @@ def _call_source(type_: FuncType) -> tuple[str, dict[str, Any]]:
         f" except BAD: packed = self._convert({whole})",
         f" try: result = {call}(packed)",
         " except BaseException as error: self._interrupted(error)",
-        " if result == LEFT: result = self._answer(packed)"
+        " if result == LEFT: result = self.go_on(packed)"
         if call == "call_int"
-        else " if result != result: result = self._answer(packed)",
+        else " if result != result: result = self.go_on(packed)",
     ]
     if results:
         value = "result & 0xffffffffffffffff" if results[0] == "func" else "result"

@@ -7,17 +7,19 @@ one guest to another, where resources travel as bare reps and strings remember h
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from component_rt import resources
-from component_rt.abi.strings import string_loader, string_storer
+from component_rt.abi.strings import string_loader, string_storer, text_encoder
 from component_rt.abi.unit import MAX_LIFTED, over_budget
 from component_rt.handles import CallScope, ResourceHandle, remove_own, resource_handle, trapped
 from core_rt.errors import Trap, TrapCode
-from core_rt.native import call as vm_call
+from core_rt.native import call_int
+from core_rt.vm.structs import CALL_LEFT
 
 if TYPE_CHECKING:
     import core_rt
@@ -63,6 +65,7 @@ class NoMemory:
 
 
 NO_MEMORY: Final = NoMemory()
+_PACK_REALLOC = {4: struct.Struct("16sI12xI12xI12xI12x").pack, 8: struct.Struct("16sQ8xQ8xQ8xQ8x").pack}
 _POINTERS = frozenset({"u32", "i32", "u64", "i64", "f32", "f64"})
 
 
@@ -141,6 +144,10 @@ class LiftLowerContext:
         words = self.words
         return string_storer(self.memory, self.encoding, self.pointer, self.reallocator(words.string_out_of_bounds))
 
+    @property
+    def encode_text(self) -> Callable[[Any], tuple[bytes, int]]:
+        return text_encoder(self.encoding, self.pointer)
+
     def reallocator(self, out_of_bounds: str | None = None) -> Callable[[int, int, int, int], int]:
         """`realloc(old, old_size, align, new_size)` of the guest, its answer checked."""
         func = self.realloc_func
@@ -151,30 +158,29 @@ class LiftLowerContext:
         oob = words.realloc_out_of_bounds if out_of_bounds is None or not self.between_guests else out_of_bounds
         memory, instance = self.memory, self.instance
         flags = instance.flags
-        store, site = func.store, func.site
-        slots = store.u64 if self.pointer == 8 else store.u32
-        at = range(0, 4 * (2 if self.pointer == 8 else 4), 2 if self.pointer == 8 else 4)
-        a, b, c, d = at
+        store, head, go_on = func.store, func.head, func.go_on
+        pack = _PACK_REALLOC[self.pointer]
+        unsigned = (1 << 8 * self.pointer) - 1
 
         def realloc(old: int, old_size: int, align: int, new_size: int) -> int:
             flags[1] = 0
-            slots[a], slots[b], slots[c], slots[d] = old, old_size, align, new_size
+            packed = pack(head, old, old_size, align, new_size)
             try:
-                status = vm_call(site)
-                if status:
-                    store.finish(site, status)
+                address = call_int(packed)
+                if address == CALL_LEFT:
+                    address = go_on(packed)
             except BaseException as error:
                 store.unwind(error)
                 error = trapped(error)
                 instance.poison(error)
                 raise error
-            address = slots[0]
+            address &= unsigned
             flags[1] = 1
             if address & (align - 1):
                 raise Trap(TrapCode.CANONICAL_ABI, unaligned)
             if address + new_size > memory.length:
                 raise Trap(TrapCode.CANONICAL_ABI, oob)
-            return address  # type: ignore[no-any-return]
+            return address
 
         return self.instance.store.scheduler.with_fresh_storage(realloc) if instance.uses_tasks else realloc
 

@@ -13,13 +13,14 @@ from collections.abc import Callable, Sequence
 
 from component_rt import types as t
 from component_rt.abi import convert
+from component_rt.abi.blocks import LONG_TEXT, Block
 from component_rt.abi.flat import flatten
 from component_rt.abi.layout import discriminant_size, field_offsets, flags_size, layout, payload_offset
 from component_rt.abi.lift import map_list
 from component_rt.abi.unit import MemoryRun, Unit
 from component_rt.values import class_of, field_names
 
-__all__ = ["FlatValue", "lower_flat", "lower_memory", "storer"]
+__all__ = ["NUMBERS", "FlatValue", "lower_flat", "lower_memory", "storer"]
 
 FlatValue = tuple[str, str]
 """Expression and kind of a core value."""
@@ -130,12 +131,55 @@ def _scalar_code(of: t.ValType) -> tuple[Callable[..., str], str, str] | None:
 
 
 def _string(unit: Unit, value: str) -> tuple[str, str]:
+    if unit.blocks is not None:
+        return _text_block(unit, unit.blocks, value)
     address, units = unit.source.fresh("p"), unit.source.fresh("n")
     unit.source.line(f"{address}, {units} = {unit.bind('store_string')}({value})")
     return address, units
 
 
+def _text_block(unit: Unit, blocks: list[Block], value: str) -> tuple[str, str]:
+    source = unit.source
+    address, data, units = [source.fresh(stem) for stem in "pdn"]
+    if not unit.utf8:
+        source.line(f"{data}, {units} = {unit.bind('encode_text')}({value})")
+        blocks.append(Block(address, data, f"len({data})", 2))
+        return address, units
+    value = _simple(unit, value)
+    with source.block(f"if type({value}) is str and len({value}) < {LONG_TEXT}:"):
+        source.line(f"{data} = {value}.encode()")
+        source.line(f"{units} = len({data})")
+    with source.block("else:"):
+        source.line(f"{data}, {units} = long_text({value}, {unit.one_block})")
+    blocks.append(Block(address, data, units, 1))
+    return address, units
+
+
+def _list_block(unit: Unit, blocks: list[Block], of: t.ListType, value: str) -> tuple[str, str]:
+    source, kind = unit.source, of.t.kind
+    address, count = source.fresh("p"), source.fresh("n")
+    size, align = layout(of.t, unit.pointer)
+    data = _simple(unit, value)
+    _numbers(unit, kind, data, count)
+    blocks.append(Block(address, data, f"{count} * {size}" if size > 1 else count, align))
+    return address, count
+
+
+def _numbers(unit: Unit, kind: str, value: str, count: str) -> None:
+    """Make `value`, a list of numbers, a buffer of them; `count` how many they are."""
+    source = unit.source
+    if kind == "u8":
+        with source.block(f"if type({value}) is not bytes:"):
+            source.line(f"{value} = {source.constant(convert.as_bytes, 'as_bytes')}({value})")
+        source.line(f"{count} = len({value})")
+    else:
+        source.line(f"{value}, {count} = {source.constant(_BUFFERS[kind], 'buffer')}({value})")
+
+
 def _list(unit: Unit, of: t.ListType | t.MapType, value: str) -> tuple[str, str]:
+    if unit.blocks is not None:
+        assert isinstance(of, t.ListType)
+        return _list_block(unit, unit.blocks, of, value)
     address, count = unit.source.fresh("p"), unit.source.fresh("n")
     unit.source.line(f"{address}, {count} = {list_storer(unit, of)}({value})")
     return address, count
@@ -362,6 +406,8 @@ _MEMORY: dict[str, Callable[..., None]] = {
 
 _BUFFERS = {**{kind: convert.int_list(_CODES[kind]) for kind in convert.RANGES if kind != "u8"}}
 _BUFFERS |= {"f32": convert.float_list("f"), "f64": convert.float_list("d")}
+NUMBERS = frozenset({"u8", *_BUFFERS})
+"""Elements of lists that are copied as a whole."""
 MAX_BYTES = (1 << 32) - 1
 
 
@@ -376,14 +422,9 @@ def _list_storer(unit: Unit, of: t.ListType | t.MapType, name: str) -> None:
     element = map_list(of).t if isinstance(of, t.MapType) else of.t
     size, align = layout(element, unit.pointer)
     with source.helper(f"def {name}(v):"):
-        if isinstance(of, t.ListType) and (element.kind == "u8" or element.kind in _BUFFERS):
-            if element.kind == "u8":
-                with source.block("if type(v) is not bytes:"):
-                    source.line(f"v = {source.constant(convert.as_bytes, 'as_bytes')}(v)")
-                source.line("n = size = len(v)")
-            else:
-                source.line(f"v, n = {source.constant(_BUFFERS[element.kind], 'buffer')}(v)")
-                source.line(f"size = n * {size}")
+        if isinstance(of, t.ListType) and element.kind in NUMBERS:
+            _numbers(unit, element.kind, "v", "n")
+            source.line(f"size = n * {size}")
             source.line(f"p = {realloc}(0, 0, {align}, size)")
             with source.block("if n:"):
                 view = "v" if element.kind in ("u8", "f32", "f64") else "memoryview(v).cast('B')"

@@ -17,7 +17,7 @@ from core_rt.errors import Trap, TrapCode
 if TYPE_CHECKING:
     from component_rt.abi.context import Words
 
-__all__ = ["GuestText", "string_loader", "string_storer"]
+__all__ = ["GuestText", "bad_text", "string_loader", "string_storer", "text_encoder"]
 
 Realloc = Callable[[int, int, int, int], int]
 """`realloc(old, old_size, align, new_size)`: a checked address of `new_size` bytes in the guest."""
@@ -35,7 +35,8 @@ class GuestText(str):
     """Code units of the source."""
 
 
-def _bad_text(error: UnicodeDecodeError) -> NoReturn:
+def bad_text(error: UnicodeDecodeError) -> NoReturn:
+    """The trap for bytes that are no text."""
     if error.encoding.startswith("utf-8") and error.reason == "unexpected end of data":
         message = "incomplete utf-8 byte sequence"
     else:
@@ -62,7 +63,7 @@ def string_loader(encoding: str, pointer: int, words: Words, keep_units: bool) -
         try:
             return str(mem[address:end], "utf-8")
         except UnicodeDecodeError as error:
-            _bad_text(error)
+            bad_text(error)
 
     def load_utf16(mem: Any, address: int, units: int) -> str:
         size = 2 * units
@@ -70,7 +71,7 @@ def string_loader(encoding: str, pointer: int, words: Words, keep_units: bool) -
         try:
             return str(mem[address : address + size], _UTF16)
         except UnicodeDecodeError as error:
-            _bad_text(error)
+            bad_text(error)
 
     tag = 1 << (8 * pointer - 1)
 
@@ -97,6 +98,32 @@ def string_loader(encoding: str, pointer: int, words: Words, keep_units: bool) -
         return text
 
     return load_compact_text if encoding == "latin1+utf16" else load_text
+
+
+def text_encoder(encoding: str, pointer: int) -> Callable[[Any], tuple[bytes, int]]:
+    """`encode(text) -> (bytes, tagged_code_units)` of a string from the host. Raises `Mismatch` as `string_storer` does."""
+    tag = 1 << (8 * pointer - 1)
+
+    def encode(text: Any) -> tuple[bytes, int]:
+        if not isinstance(text, str):
+            raise Mismatch
+        try:
+            if encoding == "utf8":
+                data = text.encode()
+                return data, len(data)
+            if encoding == "latin1+utf16":
+                try:
+                    data = text.encode(_LATIN1)
+                    return data, len(data)
+                except UnicodeEncodeError:
+                    data = text.encode(_UTF16)
+                    return data, len(data) // 2 | tag
+            data = text.encode(_UTF16)
+            return data, len(data) // 2
+        except UnicodeEncodeError:
+            raise Mismatch from None
+
+    return encode
 
 
 def string_storer(memory: Any, encoding: str, pointer: int, realloc: Realloc) -> Callable[[Any], tuple[int, int]]:
@@ -143,17 +170,10 @@ def string_storer(memory: Any, encoding: str, pointer: int, realloc: Realloc) ->
         return address, size
 
     def store_utf16(text: Any) -> tuple[int, int]:
-        if not isinstance(text, str):
-            raise Mismatch
-        try:
-            data = text.encode(_UTF16)
-        except UnicodeEncodeError:
-            raise Mismatch from None
-        if type(text) is GuestText and text.encoding != "utf8":
-            return store_copy(data, 2, len(data) // 2)
-        if type(text) is not GuestText:
+        data, units = encode(text)
+        if type(text) is not GuestText or text.encoding != "utf8":
             # The length is known here, so there is nothing to guess and to shrink.
-            return store_copy(data, 2, len(data) // 2)
+            return store_copy(data, 2, units)
         worst = 2 * text.units
         address = realloc(0, 0, 2, worst)
         memory.data[address : address + len(data)] = data
@@ -194,21 +214,14 @@ def string_storer(memory: Any, encoding: str, pointer: int, realloc: Realloc) ->
             address = realloc(address, units, 2, len(narrow))
         return address, len(narrow)
 
+    encode = text_encoder(encoding, pointer)
+
     def store_compact(text: Any) -> tuple[int, int]:
         if type(text) is GuestText:
             if text.encoding == "latin1":
                 return store_copy(text.encode(_LATIN1), 2, text.units)
             return store_probably_utf16(text) if text.encoding == "compact-utf16" else store_to_compact(text)
-        if not isinstance(text, str):
-            raise Mismatch
-        try:
-            data = text.encode(_LATIN1)
-        except UnicodeEncodeError:
-            try:
-                data = text.encode(_UTF16)
-            except UnicodeEncodeError:
-                raise Mismatch from None
-            return store_copy(data, 2, len(data) // 2 | tag)
-        return store_copy(data, 2, len(data))
+        data, units = encode(text)
+        return store_copy(data, 2, units)
 
     return {"utf8": store_utf8, "utf16": store_utf16, "latin1+utf16": store_compact}[encoding]

@@ -9,6 +9,7 @@ from typing import Any
 
 from component_rt import types as t
 from component_rt.abi import convert
+from component_rt.abi.blocks import Block
 from component_rt.abi.mismatch import Mismatch
 from component_rt.abi.source import Source, compile_source
 from component_rt.values import Err, Ok, Some
@@ -80,7 +81,19 @@ COMMON: dict[str, object] = {
 class Unit:
     """Source of one factory, with what its parts share."""
 
-    __slots__ = ("_bound", "_keep", "_memo", "counting", "pointer", "setup", "source", "uses_scope")
+    __slots__ = (
+        "_bound",
+        "_keep",
+        "_memo",
+        "blocks",
+        "counting",
+        "one_block",
+        "pointer",
+        "setup",
+        "source",
+        "uses_scope",
+        "utf8",
+    )
 
     def __init__(self, pointer: int) -> None:
         self.source = Source()
@@ -89,6 +102,10 @@ class Unit:
         self.uses_scope = False
         self.counting = False
         """Whether lists and strings are charged to the call's budget (`LiftLowerContext.budget`)."""
+        self.blocks: list[Block] | None = None
+        """Where lowering does not store strings and lists but collects them, for a call that takes them along."""
+        self.one_block = self.utf8 = False
+        """Of a unit that collects: whether there is one block only, and the encoding of strings is UTF-8."""
         self._bound: dict[str, str] = {}
         self._memo: dict[Hashable, str] = {}
         self._keep: list[object] = []

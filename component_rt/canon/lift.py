@@ -7,59 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from component_rt.abi.codegen import CodeCache, Signature, named
 from component_rt.abi.context import LiftLowerContext
-from component_rt.abi.errors import explain
-from component_rt.abi.mismatch import Mismatch
-from component_rt.handles import trapped
-from core_rt.errors import StoreError, Trap
+from component_rt.canon.call import GuestCall, HostCall
 from wit.names import kebab_to_snake
 
 if TYPE_CHECKING:
-    from component_rt.handles import CallScope
     from component_rt.instance import ComponentInstance, RuntimeOptions
     from component_rt.types import FuncType
     from core_rt.func import Func
 
 __all__ = ["HostCall", "LiftedFunc"]
-
-
-class HostCall:
-    """What the generated code of a call from the host uses besides the context."""
-
-    __slots__ = ("_instance", "_label", "_type", "finish", "flags", "post_site", "refuse", "site")
-
-    def __init__(self, lifted: LiftedFunc, label: str) -> None:
-        instance = lifted.instance
-        self._instance = instance
-        self._label = label
-        self._type = lifted.type
-        self.site = lifted.func.site
-        self.finish = instance.store.core.finish
-        self.flags = [member.flags for member in instance.chain]
-        post_return = lifted.options.post_return
-        self.post_site = None if post_return is None else post_return.site
-        self.refuse = instance.refuse
-
-    def failed(self, error: BaseException, started: bool, scope: CallScope | None, args: tuple[Any, ...]) -> None:
-        """`error` ends the call: undo what lowering did, or poison the instance if the guest had begun to run."""
-        instance = self._instance
-        instance.store.core.unwind(error)
-        thrown, error = error, trapped(error)
-        if isinstance(error, StoreError):
-            # Closed, or in use by another thread: that thread's call goes on, and switches the flags back.
-            if not instance.store.core.context.depth:
-                for flags in self.flags:
-                    flags[0] = 1
-        elif started or isinstance(error, Trap):
-            instance.poison(error)
-        elif instance.root.first_trap is None:
-            if scope is not None:
-                scope.rollback()
-            for flags in self.flags:
-                flags[0] = 1
-        if error is not thrown:
-            raise error
-        if isinstance(error, Mismatch):
-            raise explain(self._label, self._type.params, args) from None
 
 
 class LiftedFunc:
@@ -105,6 +61,7 @@ class LiftedFunc:
             is_async=options.is_async,
             callback=options.callback is not None,
             post_return=options.has_post_return,
+            encoding=options.encoding,
             depth=depth,
         )
 
@@ -114,6 +71,6 @@ class LiftedFunc:
         if self.instance.uses_tasks or store.is_async:
             return store.task_function(self, name, label)
         bind = self.cache.get("call", self.signature(len(self.instance.chain)))
-        function = bind(self.context(False), HostCall(self, label))
+        function = bind(self.context(False), GuestCall(self, label))
         params = tuple([kebab_to_snake(param) for param, _ in self.type.params])
         return named(function, name, params, f"{label}: {self.type}")

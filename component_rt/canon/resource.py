@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from component_rt.handles import ResourceHandle, ResourceType, resource_handle, trap
-from core_rt.native import call as vm_call
+from core_rt.native import call_int
+from core_rt.vm.structs import CALL_LEFT
 
 if TYPE_CHECKING:
     from component_rt.instance import ComponentInstance
@@ -17,14 +19,13 @@ __all__ = ["destructor", "resource_drop", "resource_new", "resource_rep"]
 
 def destructor(func: Func, wide: bool) -> Callable[[int], None]:
     """`dtor(rep)`: call the guest's destructor function. Whoever calls it has entered the instance."""
-    store, site = func.store, func.site
-    slots = store.u64 if wide else store.u32
+    head, go_on = func.head, func.go_on
+    pack = (struct.Struct("16sQ8x") if wide else struct.Struct("16sI12x")).pack
 
     def dtor(rep: int) -> None:
-        slots[0] = rep
-        status = vm_call(site)
-        if status:
-            store.finish(site, status)
+        packed = pack(head, rep)
+        if call_int(packed) == CALL_LEFT:
+            go_on(packed)
 
     # For stores with tasks, where a destructor is called as one (`tasks.calls`).
     dtor.func = func  # type: ignore[attr-defined]

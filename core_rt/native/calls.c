@@ -131,7 +131,7 @@ static inline uint32_t copy_in(VMLiftedSite *site, const Lifted *packed, uint64_
   const uint8_t *data = packed->data ? packed->data : (const uint8_t *)(sizes + site->copies);
   uint32_t *own = site->own;
   for (uint32_t i = 0; i < site->copies; i++) {
-    uint64_t size = sizes[i];
+    uint64_t size = (uint32_t)sizes[i];
     uint32_t align = site->copy_aligns[i];
     uint64_t arguments[8] = {0, 0, 0, 0, align, 0, (uint32_t)size, 0};
     own[1] = 0;
@@ -147,7 +147,7 @@ static inline uint32_t copy_in(VMLiftedSite *site, const Lifted *packed, uint64_
   return 0;
 }
 
-/* Copies a text to `out`; its length becomes the result, or if it is too long for that, its place: length << 32 | address. */
+/* Copies a text to `out`; its length becomes the result. If it is too long for that, the result gets bit 32. */
 static inline uint32_t copy_text(VMLiftedSite *site, uint8_t *out, Answer *answer, bool *over) {
   uint32_t pair[2];
   memcpy(pair, at(site, (uint32_t)answer->raw), sizeof pair);
@@ -155,7 +155,7 @@ static inline uint32_t copy_text(VMLiftedSite *site, uint8_t *out, Answer *answe
   if (pair[1] > LIMIT_TEXT) return OUTCOME_TEXT_LONG;
   *over = pair[1] <= CALL_BYTES;
   if (*over) memcpy(out, at(site, pair[0]), pair[1]);
-  answer->raw = *over ? pair[1] : (uint64_t)pair[1] << 32 | pair[0];
+  answer->raw = *over ? pair[1] : (uint64_t)1 << 32 | (uint32_t)answer->raw;
   return 0;
 }
 

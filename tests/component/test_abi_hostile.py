@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from component_rt import types as t
-from component_rt.abi import codegen
+from component_rt.abi import writer
 from component_rt.abi.unit import MAX_LIFTED
 from component_rt.handles import CallScope
 from core_rt.errors import Trap
@@ -116,7 +116,7 @@ def test_high_bits_are_ignored(of: t.ValType, slot: int, want: object) -> None:
 
 def test_lists_that_share_their_bytes_run_out_of_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     # One page of (address, length) pairs, each meaning the page itself: 512 ** 4 lists if nobody counted.
-    monkeypatch.setattr(codegen, "MAX_LIFTED", 1 << 20)
+    monkeypatch.setattr(writer, "MAX_LIFTED", 1 << 20)
     guest = FakeGuest(4096)
     guest.cx.memory.bytes[:] = ((0).to_bytes(4, "little") + (512).to_bytes(4, "little")) * 512
     of: t.ValType = t.ListType(t.U8)
