@@ -10,22 +10,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from component_rt.abi.codegen import CodeCache
-from component_rt.binary import decode_component
 from component_rt.collector import without_collections
 from component_rt.features import Features
 from component_rt.plan import Plan, make_plan
-from component_rt.validate import validate_component
 from core_rt.module import Module
 
 if TYPE_CHECKING:
     from component_rt.model import CoreModuleDef, ValidatedComponent
-    from component_rt.types import ExternType
+    from component_rt.types import ComponentType, ExternType
+    from core_rt.compile.cache import CodeCache as DiskCache
     from core_rt.engine import Engine
 
 __all__ = ["Component"]
 
 _SMALL = 8192
 """Bytes up to which a component's function bodies are validated when it is made."""
+_KEPT_FROM = 64 << 10
+"""Bytes from which what was found out about a component is kept in the code cache."""
 
 
 @final
@@ -43,31 +44,59 @@ class Component:
         if isinstance(data, bytearray):
             data = bytes(data)
         self.engine = engine
-        # Small components are checked to the last instruction at once: it costs next to nothing.
-        bodies = len(data) <= _SMALL
-        with without_collections():
-            decoded = decode_component(data, Features() if features is None else features)
-            self.validated: ValidatedComponent = validate_component(decoded, engine.config.features, bodies=bodies)
         self.code = CodeCache()
         self._lock = threading.Lock()
         self._modules: dict[int, Module] = {}
         self.shapes: dict[int, Any] = {}
         """What namespaces remember about types, by the identity of the mapping."""
+        self.type: ComponentType
+        self._data = data
+        self._features = Features() if features is None else features
+        self._facts_key: bytes | None = None
+        self._plan: Plan | None = None
+        if len(data) >= _KEPT_FROM and engine.cache is not None and self._recall(engine.cache):
+            return
+        self.type = self.validated.type
 
     @classmethod
     def from_file(cls, engine: Engine, path: str | os.PathLike[str], features: Features | None = None) -> Component:
         """The component in a file."""
         return cls(engine, Path(path).read_bytes(), features)
 
+    def _recall(self, cache: DiskCache) -> bool:
+        """Whether the cache knows the component: then nothing of it has to be read."""
+        from component_rt.facts import facts_key, load_facts
+
+        features = self.engine.config.features
+        self._facts_key = facts_key(self._data, self._features, features)
+        with without_collections():
+            facts = load_facts(cache, self._facts_key, self._data, features)
+        if facts is None:
+            return False
+        self.type, self._plan = facts
+        return True
+
+    @cached_property
+    def validated(self) -> ValidatedComponent:
+        """The component's definitions and what is known about them."""
+        from component_rt.binary import decode_component
+        from component_rt.validate import validate_component
+
+        # Small components are checked to the last instruction at once: it costs next to nothing.
+        bodies = len(self._data) <= _SMALL
+        with without_collections():
+            decoded = decode_component(self._data, self._features)
+            return validate_component(decoded, self.engine.config.features, bodies=bodies)
+
     @property
     def imports(self) -> Mapping[str, ExternType]:
         """Types of the imports by name."""
-        return self.validated.imports
+        return self.type.imports
 
     @property
     def exports(self) -> Mapping[str, ExternType]:
         """Types of the exports by name."""
-        return self.validated.exports
+        return self.type.exports
 
     @cached_property
     def world(self) -> Any:
@@ -79,8 +108,14 @@ class Component:
     @cached_property
     def plan(self) -> Plan:
         """The steps of instantiation. Raises `ExhaustionError` for a component out of all proportion."""
-        with self._lock, without_collections():
-            return make_plan(self.validated)
+        if self._plan is None:
+            with self._lock, without_collections():
+                self._plan = make_plan(self.validated)
+            if self._facts_key is not None and self.engine.cache is not None:
+                from component_rt.facts import store_facts
+
+                store_facts(self.engine.cache, self._facts_key, (self.type, self._plan))
+        return self._plan
 
     def validate(self) -> None:
         """Read and validate all function bodies now. Raises `DecodeError` or `ValidationError`."""

@@ -147,7 +147,7 @@ class _Resolver:
         """What stands for each imported resource type: a `ResourceType`, or the key of one of the host."""
 
     def run(self) -> Mapping[tuple[str, ...], Maker]:
-        attributes = self.component.validated.type.import_attributes
+        attributes = self.component.type.import_attributes
         traps = self.component in self.linker._traps
         for name, of in self.component.imports.items():
             extra = attributes.get(name)

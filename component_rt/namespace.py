@@ -296,7 +296,7 @@ class Instance:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         plan = runtime.plan
-        types = plan.component.type
+        types = plan.type
         self.exports = Namespace(runtime, "", types.exports, plan.exports)
         self._imports: Namespace | None = None
         # Objects of exported resources may come out of any function: their classes are completed when that happens.
@@ -319,7 +319,7 @@ class Instance:
         """The types of the imports, by the names of what is imported."""
         if self._imports is None:
             plan = self._runtime.plan
-            self._imports = Namespace(self._runtime, "", plan.component.type.imports, plan.import_items)
+            self._imports = Namespace(self._runtime, "", plan.type.imports, plan.import_items)
         return self._imports
 
     @property

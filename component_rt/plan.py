@@ -219,7 +219,8 @@ Item: TypeAlias = "Slot | LateExport | InstanceItem | ComponentItem | Mapping[st
 class Plan:
     """Steps in order; `exports` of the root as items; `counts` are the sizes of the context's regions."""
 
-    component: m.ValidatedComponent
+    type: t.ComponentType
+    """Of the root."""
     steps: tuple[Step, ...]
     lifts: Mapping[Slot, Lift]
     """Component functions, which are made when they are first needed: most exports are never called."""
@@ -246,7 +247,7 @@ def make_plan(component: m.ValidatedComponent) -> Plan:
     planner = _Planner(component)
     exports = planner.run()
     return Plan(
-        component=component,
+        type=component.type,
         steps=tuple([step for step in planner.steps if not isinstance(step, Lift)]),
         lifts={step.slot: step for step in planner.steps if isinstance(step, Lift)},
         slots=planner.slots,

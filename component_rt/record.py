@@ -16,7 +16,7 @@ from functools import cache
 from types import CodeType, FunctionType
 from typing import Any, TypeVar, dataclass_transform, overload
 
-__all__ = ["record"]
+__all__ = ["positional", "record"]
 
 T = TypeVar("T")
 
@@ -73,6 +73,20 @@ def _init(fields: dict[str, Any], kw_only: bool, owner: str) -> FunctionType:
             raise TypeError(f"a field of {owner} without a default comes after one with a default")
         made.__defaults__ = tuple(defaults.values())
     return made
+
+
+def positional(cls: type[T]) -> Callable[..., T]:
+    """A maker of a record that takes all its fields by position, also where the class wants keywords."""
+    names = tuple(cls.__record__)  # type: ignore[attr-defined]
+    code = _assignments(len(names))
+    assign = FunctionType(code.replace(co_varnames=("self", *names), co_names=names), {})
+
+    def make(*values: Any) -> T:
+        made = object.__new__(cls)
+        assign(made, *values)
+        return made
+
+    return make
 
 
 @cache

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import struct
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
 from core_rt.binary.decode import decode_module
 from core_rt.compile.ahead import Progress, compile_ahead, load_cached
+from core_rt.compile.cache import PAGE, entry_key
 from core_rt.errors import WasmError
 from core_rt.native import Image, ffi
 from core_rt.types import ExternType
@@ -28,6 +30,8 @@ __all__ = ["Module"]
 _IMAGE_FROM = 64 << 10
 """Bytes of data from which a copy-on-write image is cheaper than copying."""
 _IMAGE_MOST = 256 << 20
+_IMAGE_FOOT = struct.Struct("<QQ")
+"""Memory and size, behind the pages of an image in the cache."""
 _I32_CONST = 0x41
 
 
@@ -136,6 +140,18 @@ class Module:
 
         Possible when every active segment goes to one memory at a constant place within its initial size.
         """
+        cache = self.engine.cache
+        if cache is None or not self.decoded.data_segments:
+            return self._new_images()
+        key = entry_key("image 1", self.decoded.digest)
+        entry = cache.open(key)
+        if entry is not None and len(entry.contents) > _IMAGE_FOOT.size:
+            memory, size = _IMAGE_FOOT.unpack(entry.contents[-_IMAGE_FOOT.size :])
+            return {memory: Image.of_file(entry.fd, size)}
+        return self._new_images(key)
+
+    def _new_images(self, key: bytes | None = None) -> dict[int, Image]:
+        """Images made from the segments, kept in the cache under `key`."""
         decoded = self.decoded
         active = [s for s in decoded.data_segments if s.mode == "active"]
         if len({s.memory for s in active}) != 1:
@@ -166,6 +182,9 @@ class Module:
         data = memoryview(decoded.data)
         for at, start, stop in pieces:
             contents[at : at + stop - start] = data[start:stop]
+        if key is not None and self.engine.cache is not None:
+            foot = _IMAGE_FOOT.pack(memory, end)
+            self.engine.cache.put(key, [contents, bytes(-end % PAGE), foot])
         try:
             return {memory: Image(contents)}
         except WasmError:  # no memfd here: copying does as well

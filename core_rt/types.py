@@ -106,7 +106,7 @@ class _Named:
         return self.name
 
     def __reduce__(self) -> tuple[Callable[[str], _Named], tuple[str]]:
-        return _named, (self.name,)
+        return type_by_name, (self.name,)
 
 
 @final
@@ -141,7 +141,8 @@ I16: Final = PackedType("i16", 0x77, 2)
 _SINGLETONS = {t.name: t for t in (I32, I64, F32, F64, V128, I8, I16)}
 
 
-def _named(name: str) -> _Named:
+def type_by_name(name: str) -> Any:
+    """The number, vector or packed type of that name."""
     return _SINGLETONS[name]
 
 

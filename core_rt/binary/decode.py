@@ -365,7 +365,8 @@ class _Decoder:
     def _data_section(self) -> None:
         reader, module = self.reader, self.module
         count = self._count("data segments", limits.MAX_DATA_SEGMENTS)
-        segments = module.data_segments
+        segments: list[DataSegment] = []
+        module.data_segments = segments
         if module.memories and not module.memories[0].is64:
             reader.pos = _plain_segments(reader.data, reader.pos, count, segments)
         for _ in range(count - len(segments)):

@@ -7,7 +7,7 @@ lists named `*_inits` and `bodies` hold defined items only. All offsets are byte
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import attrs
@@ -139,7 +139,7 @@ class DecodedModule:
     global_inits: list[ConstExpr] = attrs.Factory(list)
     start: int | None = None
     elements: list[ElementSegment] = attrs.Factory(list)
-    data_segments: list[DataSegment] = attrs.Factory(list)
+    data_segments: Sequence[DataSegment] = attrs.Factory(list)
     data_count: int | None = None
     """What the data count section says; None: there is none."""
     bodies: list[tuple[int, int]] = attrs.Factory(list)
@@ -149,6 +149,7 @@ class DecodedModule:
     func_refs: set[int] = attrs.Factory(set)
     """Functions that may be referred to as values: exported, in element segments or in constant expressions."""
     _digest: bytes | None = attrs.field(default=None, init=False)
+    _passive: Sequence[tuple[int, int, int]] | None = attrs.field(default=None, init=False)
     _names: Names | None = attrs.field(default=None, init=False)
     _branch_hints: dict[int, dict[int, bool]] | None = attrs.field(default=None, init=False)
 
@@ -158,6 +159,18 @@ class DecodedModule:
         if self._digest is None:
             self._digest = hashlib.sha256(self.data).digest()
         return self._digest
+
+    @property
+    def passive_segments(self) -> Sequence[tuple[int, int, int]]:
+        """Number, start and end of each passive data segment."""
+        if self._passive is None:
+            self._passive = [(i, s.start, s.end) for i, s in enumerate(self.data_segments) if s.mode == "passive"]
+        return self._passive
+
+    def remember(self, digest: bytes, passive: Sequence[tuple[int, int, int]]) -> None:
+        """What somebody knew about the same module, so that `digest` and `passive_segments` need not find out."""
+        self._digest = digest
+        self._passive = passive
 
     @property
     def names(self) -> Names:

@@ -102,7 +102,7 @@ def load_cached(module: CompiledModule, cache: CodeCache | None) -> bool:
     entry = cache.open(key)
     if entry is not None:
         with contextlib.suppress(ValueError):
-            module.enter_linked(LinkedCode(entry.contents), entry.fd)
+            module.enter_linked(LinkedCode(entry.contents), entry.fd if entry.mapped else None)
             return True
     hot = cache.get(hot_key(key))
     if hot is not None:

@@ -71,16 +71,17 @@ def default_folder() -> Path:
 class Entry:
     """The contents of an entry, which stay as long as somebody has a view of them."""
 
-    __slots__ = ("contents", "fd")
+    __slots__ = ("contents", "fd", "mapped")
 
-    def __init__(self, fd: int | None, contents: memoryview) -> None:
+    def __init__(self, fd: int, contents: memoryview) -> None:
         self.fd = fd
-        """The file, to map parts of it elsewhere: contents begin at offset 0 and end with a whole page. None for little."""
+        """The file, to map parts of it elsewhere: contents begin at offset 0 and end with a whole page. Closed with the entry."""
         self.contents = contents
+        self.mapped = isinstance(contents.obj, mmap.mmap)
+        """Whether there is so much that it was not copied."""
 
     def __del__(self) -> None:
-        if self.fd is not None:
-            os.close(self.fd)
+        os.close(self.fd)
 
 
 @attrs.define(eq=False)
@@ -115,10 +116,7 @@ class CodeCache:
         try:
             contents = _contents(fd, key)
             if contents is not None:
-                mapped = isinstance(contents.obj, mmap.mmap)
-                entry = Entry(fd if mapped else None, contents)
-                if not mapped:
-                    os.close(fd)
+                entry = Entry(fd, contents)
         except (OSError, ValueError):
             self.errors += 1
         if entry is None:

@@ -104,7 +104,7 @@ class LinkedCode:
     )
 
     def __init__(self, contents: memoryview) -> None:
-        if len(contents) < PAGE or contents[:8] != _MAGIC:
+        if len(contents) < PAGE or bytes(contents[:8]) != _MAGIC:
             raise ValueError("no linked code")
         _, self.size, *lengths, programs = _HEAD.unpack_from(contents)
         end = PAGE + self.size

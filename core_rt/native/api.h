@@ -86,6 +86,7 @@ void vm_hold(VMReservation *reservation);
 void vm_release(VMReservation *reservation);
 void vm_reservation_pool_limit(uint64_t count);
 VMImage *vm_image_new(const uint8_t *data, uint64_t length);
+VMImage *vm_image_of_file(int file, uint64_t length);
 void vm_image_free(VMImage *image);
 
 /* instances (instance.c): offsets are from the context; what is made is known by its address, 0 if there is no memory */

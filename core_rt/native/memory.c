@@ -232,25 +232,36 @@ static int fill(int fd, const uint8_t *data, uint64_t length) {
   return 0;
 }
 
-/* A file in memory with these contents, padded with zeros to whole pages. */
-VMImage *vm_image_new(const uint8_t *data, uint64_t length) {
+static VMImage *image_in(int fd, uint64_t length) {
   VMImage *image = calloc(1, sizeof *image);
   if (!image) return NULL;
-  int fd = memfd_create("wasm-image", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-  if (fd < 0 || ftruncate(fd, (off_t)vm_round_to_page(length)) || fill(fd, data, length) ||
-      fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL)) {
-    int error = errno;
-    if (fd >= 0) close(fd);
-    free(image);
-    errno = error;
-    return NULL;
-  }
-  image->fd = fd;
-  image->size = length;
-  image->users = 1;
+  *image = (VMImage){.fd = fd, .size = length, .users = 1};
   pthread_mutex_lock(&vm_lock);
   vm_counts.images++;
   pthread_mutex_unlock(&vm_lock);
+  return image;
+}
+
+/* An image that a file begins with, which nobody changes, and has zeros behind up to a whole page. The descriptor stays the caller's. */
+VMImage *vm_image_of_file(int file, uint64_t length) {
+  int fd = fcntl(file, F_DUPFD_CLOEXEC, 0);
+  if (fd < 0) return NULL;
+  VMImage *image = image_in(fd, length);
+  if (!image) close(fd);
+  return image;
+}
+
+/* A file in memory with these contents, padded with zeros to whole pages. */
+VMImage *vm_image_new(const uint8_t *data, uint64_t length) {
+  int fd = memfd_create("wasm-image", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+  VMImage *image = NULL;
+  if (fd < 0 || ftruncate(fd, (off_t)vm_round_to_page(length)) || fill(fd, data, length) ||
+      fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) ||
+      !(image = image_in(fd, length))) {
+    int error = errno;
+    if (fd >= 0) close(fd);
+    errno = error;
+  }
   return image;
 }
 

@@ -20,11 +20,21 @@ class Image:
 
     def __init__(self, data: bytes | bytearray | memoryview) -> None:
         source = ffi.from_buffer("uint8_t[]", data)
-        self.size = len(source)
-        self.handle: CData = lib.vm_image_new(source, self.size)
-        if self.handle == ffi.NULL:
+        self._hold(lib.vm_image_new(source, len(source)), len(source))
+
+    @classmethod
+    def of_file(cls, fd: int, size: int) -> Image:
+        """What a file begins with that nobody changes: `size` bytes, with zeros behind up to a whole page."""
+        self = object.__new__(cls)
+        self._hold(lib.vm_image_of_file(fd, size), size)
+        return self
+
+    def _hold(self, handle: CData, size: int) -> None:
+        if handle == ffi.NULL:
             exhausted("no image of a memory")
-        self._finalizer = weakref.finalize(self, lib.vm_image_free, self.handle)
+        self.size = size
+        self.handle = handle
+        self._finalizer = weakref.finalize(self, lib.vm_image_free, handle)
 
     def close(self) -> None:
         """Close the file; memories that were made from it keep their contents. May be repeated."""

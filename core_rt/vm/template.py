@@ -310,7 +310,7 @@ def _elements(
 
 
 def _data(plan: _Plan, decoded: DecodedModule, images: Mapping[int, Image], late: dict[str, Any]) -> None:
-    passive = [(n, d.start, d.end - d.start) for n, d in enumerate(decoded.data_segments) if d.mode == "passive"]
+    passive = [(number, start, end - start) for number, start, end in decoded.passive_segments]
     if passive:
         late["passive"] = passive
     elif decoded.data_segments:  # none of them has anything left, in any instance

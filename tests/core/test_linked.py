@@ -166,7 +166,7 @@ def test_mapped_contents_outlive_their_file(tmp_path, monkeypatch):
     data = os.urandom(20_000)
     cache.put(KEY, [data[:7], data[7:]])
     entry = cache.open(KEY)
-    assert entry.fd is not None
+    assert entry.mapped
     contents = entry.contents
     del entry
     for file in cache.folder.glob("??/*"):
@@ -186,3 +186,21 @@ print(exports["pick"](1, 21), engine.cache.hits, "core_rt.compile.emitter" in sy
 """
     done = subprocess.run([sys.executable, "-c", code], input=wasm(MODULE), capture_output=True, check=True)
     assert done.stdout.split() == [b"42", b"1", b"False"]
+
+
+LARGE_DATA = '(module (memory (export "mem") 3) (data (i32.const 70000) "{}") (data (i32.const 8) "head") (data "passive"))'.format(
+    "ab" * 33000
+)
+
+
+def test_images_of_memories_come_from_the_cache(tmp_path, monkeypatch):
+    config = core_rt.Config(cache=tmp_path / "code")
+    for attempt in range(3):
+        world = World(config)
+        if attempt:
+            monkeypatch.setattr(core_rt.Module, "_new_images", lambda *_: pytest.fail("the image is made again"))
+        memory = world.load(LARGE_DATA)["mem"]
+        assert bytes(memory.read(8, 4)) == b"head" and bytes(memory.read(70000 + 65996, 5)) == b"abab\0"
+        assert not any(memory.read(70000 + 66000, 3 * 65536 - 136000))
+        memory.write(8, b"gone")
+        assert bytes(world.load(LARGE_DATA)["mem"].read(8, 4)) == b"head"
