@@ -56,6 +56,7 @@ class SourcePackage:
     blocks: list[ast.PackageBlock]
     gates: PackageGates
     members: dict[str, Member] = attrs.Factory(dict)
+    scopes: list[Scope] = attrs.Factory(list)
 
     @property
     def id(self) -> str:
@@ -135,6 +136,7 @@ class Universe:
 
     def _add_scope(self, package: SourcePackage, block: ast.PackageBlock) -> None:
         scope = Scope(package)
+        package.scopes.append(scope)
         unique((item.name for item in block.items if item.name is not None), "name")
         for item in block.items:
             if isinstance(item, ast.TopUse):
@@ -238,6 +240,9 @@ class Universe:
                     places.setdefault((member.name.name, target.name.name), path.span)
                     yield target
 
+        for scope in package.scopes:
+            for use in scope.uses.values():
+                self._find(use.path, scope)  # also where nothing needs it
         members = [member for member in package.members.values() if member.excluded is None]
         try:
             return toposort(members, dependencies)

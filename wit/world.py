@@ -126,14 +126,15 @@ class WorldBuilder:
         source = member.model
         assert isinstance(source, World)
         gate = self._gates.inside(self._world.gate, item.attributes, item.path.span)
-        if member.scope.package is self._member.scope.package:
+        ours = member.scope.package is self._member.scope.package
+        if ours:
             self._gates.refers(gate, source.gate, item.path.span)
         renames = self._renames(item, source)
         types: dict[TypeDef, TypeDef] = {}
-        for name, imported in source.imports.items():
-            self._merge("import", name, imported, renames, types, item.path.span)
-        for name, exported in source.exports.items():
-            self._merge("export", name, exported, renames, types, item.path.span)
+        for direction, table in ("import", source.imports), ("export", source.exports):
+            for name, included in table.items():
+                # versions in the gates of another package mean nothing here
+                self._merge(direction, name, included, renames, types, item.path.span, included.gate if ours else gate)
 
     def _renames(self, item: ast.Include, source: World) -> dict[str, str]:
         renames: dict[str, str] = {}
@@ -159,11 +160,12 @@ class WorldBuilder:
         renames: dict[str, str],
         types: dict[TypeDef, TypeDef],
         span: Span,
+        gate: Gate,
     ) -> None:
-        """Take over one import or export of an included world."""
+        """Take over one import or export of an included world, with `gate` as its gate."""
         table = self._world.imports if direction == "import" else self._world.exports
         if is_interface_name(name):
-            table.setdefault(name, item)
+            table.setdefault(name, attrs.evolve(item, gate=gate))
             self._keys.setdefault((direction, strong_key(name)), (name, span))
             return
         name = renames.get(name, name)
@@ -172,13 +174,15 @@ class WorldBuilder:
             if isinstance(mine, TypeDef) and mine.used_from is not None and mine.definition is item.definition:
                 types[item] = mine  # the same type through `use` in both worlds
                 return
-            renamed = attrs.evolve(item, name=name, kind=substitute(item.kind, types), owner=self._world)
+            renamed = attrs.evolve(item, name=name, kind=substitute(item.kind, types), owner=self._world, gate=gate)
             types[item] = renamed
             self._borrows.add(renamed)
             item = renamed
         elif isinstance(item, Function):
-            item = self._merged_function(item, name, types)
+            item = attrs.evolve(self._merged_function(item, name, types), gate=gate)
             name = item.full_name
+        else:
+            item = attrs.evolve(item, gate=gate)
         known = (direction, strong_key(name))
         if known in self._keys:
             first, place = self._keys[known]
