@@ -1,6 +1,7 @@
 """Random valid modules give the same results, traps, memories and globals here and in wasmtime.
 
 python -m tests.robustness.differential --count 2000 [--seed 1] [--tier lazy|optimized] [--vectors] [--references] [--exceptions]
+    [--memories] [--transfers]
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from .generate import Generated, Signature, generate
 from .operators import F32, F64, I32, I64, V128
 from .supervise import Report, add_worker_options, run_worker, supervise
 
-__all__ = ["run"]
+__all__ = ["EXTRAS", "run", "their_engine"]
 
+EXTRAS = ("vectors", "references", "exceptions", "memories", "transfers")
 # Where the other engine does not tell apart what the suites do.
 _SAME_TRAP = {
     "UNDEFINED_ELEMENT": "TABLE_OUT_OF_BOUNDS",
@@ -41,9 +43,12 @@ class Difference(Exception):
 
 
 @functools.cache
-def _their_engine() -> wasmtime.Engine:
+def their_engine() -> wasmtime.Engine:
+    """The other engine, with all that modules may contain."""
     config = wasmtime.Config()
     config.max_wasm_stack = _STACK
+    config.wasm_wide_arithmetic = True
+    config.wasm_relaxed_simd_deterministic = True
     return wasmtime.Engine(config)
 
 
@@ -76,8 +81,8 @@ def _same(kind: int, ours: object, theirs: object) -> bool:
 
 class _Theirs:
     def __init__(self, generated: Generated) -> None:
-        self.store = wasmtime.Store(_their_engine())
-        module = wasmtime.Module(_their_engine(), generated.wasm)
+        self.store = wasmtime.Store(their_engine())
+        module = wasmtime.Module(their_engine(), generated.wasm)
         self.exports = wasmtime.Instance(self.store, module, []).exports(self.store)
 
     def call(self, name: str, signature: Signature, arguments: tuple[int, ...]) -> tuple[str, list[object]]:
@@ -90,8 +95,9 @@ class _Theirs:
             return f"trap {trap.trap_code.name}" if trap.trap_code else "uncaught", []
         return "ok", result if isinstance(result, list) else [] if result is None else [result]
 
-    def memory(self) -> bytes:
-        return bytes(self.exports["m"].read(self.store, 0, self.exports["m"].data_len(self.store)))
+    def memory(self, name: str) -> bytes:
+        memory = self.exports[name]
+        return bytes(memory.read(self.store, 0, memory.data_len(self.store)))
 
     def global_value(self, name: str) -> object:
         return self.exports[name].value(self.store)
@@ -133,19 +139,17 @@ def compare(engine: core_rt.Engine, generated: Generated) -> str:
 
 
 def _compare_state(ours: _Ours, theirs: _Theirs) -> None:
-    mine, other = bytes(ours.exports["m"].data), theirs.memory()
-    if mine != other:
-        at = next((i for i, (a, b) in enumerate(zip(mine, other)) if a != b), min(len(mine), len(other)))
-        raise Difference(f"memories of {len(mine)} and {len(other)} bytes differ at {at}")
     kinds = {core_rt.I32: I32, core_rt.I64: I64, core_rt.F32: F32, core_rt.F64: F64, core_rt.V128: V128}
     for name, item in ours.exports.items():
+        if isinstance(item, core_rt.Memory):
+            mine, other = bytes(item.data), theirs.memory(name)
+            if mine != other:
+                at = next((i for i, (a, b) in enumerate(zip(mine, other)) if a != b), min(len(mine), len(other)))
+                raise Difference(f"memories {name} of {len(mine)} and {len(other)} bytes differ at {at}")
         if isinstance(item, core_rt.Global):
             kind = kinds.get(item.type.content, V128)
             if kind != V128 and not _same(kind, item.raw, theirs.global_value(name)):
                 raise Difference(f"global {name}: {item.raw}, wanted {theirs.global_value(name)}")
-
-
-EXTRAS = ("vectors", "references", "exceptions")
 
 
 def run(count: int, *, seed: int = 1, tier: str = "lazy", extras: Sequence[str] = (), first: int = 0) -> Report:

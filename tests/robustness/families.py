@@ -32,6 +32,15 @@ class Family:
     tags: list[tuple[int, ...]] = []
     """Parameters of tags."""
 
+    memories: list[bytes] = []
+    """Encoded memories, which come after the first; exported as `m1`, `m2` ..."""
+    tables: list[bytes] = []
+    """Encoded tables, which come after the first."""
+
+    def elements(self, functions: int) -> list[bytes]:
+        """Encoded element segments, for that many functions."""
+        return []
+
     def begin(self, function: FunctionSource) -> bytes:
         """Adds locals; gives code that the function starts with."""
         return b""

@@ -18,7 +18,22 @@ import attrs
 
 from .encoding import MAGIC, function_type, leb, section, signed_leb, text, vector
 from .families import Exceptions, Family, References
-from .operators import BY_RESULT, F32, F64, I32, I64, LOADS, STORES, V128, VECTOR_BY_RESULT, Operator
+from .memories import Memories
+from .operators import (
+    BY_RESULT,
+    F32,
+    F64,
+    I32,
+    I64,
+    LANE_ACCESSES,
+    LOADS,
+    STORES,
+    V128,
+    VECTOR_BY_RESULT,
+    VECTOR_LOADS,
+    Operator,
+)
+from .transfers import Transfers
 
 __all__ = ["BUDGET", "Generated", "generate"]
 
@@ -28,6 +43,10 @@ PAGES, MOST_PAGES = 1, 3
 TABLE_SIZE = 8
 
 _CANONICAL = {F32: b"\x43" + (0x7FC0_0000).to_bytes(4, "little"), F64: b"\x44" + (0x7FF8 << 48).to_bytes(8, "little")}
+_CANONICAL_LANES = {
+    b"\xfd\x41": (0x7FC0_0000).to_bytes(4, "little") * 4,
+    b"\xfd\x47": (0x7FF8 << 48).to_bytes(8, "little") * 2,
+}
 _EQUAL = {F32: b"\x5b", F64: b"\x61"}
 _I32_EDGES = (0, 1, -1, 2, 7, 31, 32, 255, 256, 65535, 65536, 0x7FFF_FFFF, -0x8000_0000, 0x5555_5555)
 _I64_EDGES = (*_I32_EDGES, 63, 64, 1 << 32, (1 << 63) - 1, -(1 << 63), 0x0123_4567_89AB_CDEF)
@@ -161,7 +180,11 @@ class FunctionSource:
         if operator.traps and self.rng.random() < 0.9:
             code += self.tame(operator)
         code += operator.code
-        if operator.makes_nan:
+        if operator.equal:
+            scratch = leb(self.new_local(V128))
+            canonical = b"\xfd\x0c" + _CANONICAL_LANES[operator.equal]
+            code += b"\x22" + scratch + canonical + (b"\x20" + scratch) * 2 + operator.equal + b"\xfd\x52"
+        elif operator.makes_nan:
             scratch = leb(self.scratch[kind])
             code += b"\x22" + scratch + _CANONICAL[kind] + (b"\x20" + scratch) * 2 + _EQUAL[kind] + b"\x1b"
         return code
@@ -203,7 +226,12 @@ class FunctionSource:
 
     def load(self, kind: int, depth: int) -> bytes:
         if kind == V128:
-            return self.address(depth) + b"\xfd\x00" + self.memory_argument(4)
+            if self.rng.random() < 0.2:
+                code, _, natural, lanes = self.rng.choice(LANE_ACCESSES)
+                access = self.address(depth) + self.expression(V128, depth) + b"\xfd" + leb(code)
+                return access + self.memory_argument(natural) + bytes([self.rng.randrange(lanes)])
+            code, natural = self.rng.choice(VECTOR_LOADS)
+            return self.address(depth) + b"\xfd" + leb(code) + self.memory_argument(natural)
         code, natural = self.rng.choice(LOADS[kind])
         return self.address(depth) + bytes([code]) + self.memory_argument(natural)
 
@@ -312,6 +340,10 @@ class FunctionSource:
         kind = self.rng.choice(self.module.kinds)
         code = self.address(depth) + self.expression(kind, depth)
         if kind == V128:
+            if self.rng.random() < 0.3:
+                _, opcode, natural, lanes = self.rng.choice(LANE_ACCESSES)
+                argument = self.memory_argument(natural)
+                return code + b"\xfd" + leb(opcode) + argument + bytes([self.rng.randrange(lanes)])
             return code + b"\xfd\x0b" + self.memory_argument(4)
         opcode, natural = self.rng.choice(STORES[kind])
         return code + bytes([opcode]) + self.memory_argument(natural)
@@ -426,10 +458,18 @@ def _calls(rng: random.Random, functions: Sequence[Signature]) -> tuple[tuple[st
     return tuple(calls)
 
 
-def generate(seed: object, *, vectors: bool = False, references: bool = False, exceptions: bool = False) -> Generated:
+def generate(
+    seed: object,
+    *,
+    vectors: bool = False,
+    references: bool = False,
+    exceptions: bool = False,
+    memories: bool = False,
+    transfers: bool = False,
+) -> Generated:
     """The module of a seed. Exports: functions `f0`..., memory `m`, globals `g0`...; `reset` renews the budget.
 
-    `vectors`, `references`, `exceptions`: what else occurs in it. Functions whose types hold vectors are there, but are not called from outside.
+    The flags say what else occurs in it. Functions whose types hold vectors are there, but are not called from outside.
     """
     rng = random.Random(f"module/{seed}")
     kinds = (I32, I64, F32, F64, V128) if vectors else (I32, I64, F32, F64)
@@ -445,6 +485,10 @@ def generate(seed: object, *, vectors: bool = False, references: bool = False, e
         families.append(References(rng, len(numbers)))
     if exceptions:
         families.append(Exceptions(rng))
+    if memories:
+        families.append(Memories(rng))
+    if transfers:
+        families.append(Transfers(rng))
     module = _Module(rng, kinds, [], functions, numbers, families)
     bodies = [FunctionSource(module, index).code() for index in range(len(functions))]
     indices = [module.type_index(signature) for signature in functions]
@@ -454,6 +498,10 @@ def generate(seed: object, *, vectors: bool = False, references: bool = False, e
     exports = [text(f"f{i}") + b"\x00" + leb(i) for i in range(len(functions))]
     exports += [text("reset") + b"\x00" + leb(len(functions)), text("m") + b"\x02\x00"]
     exports += [text(f"g{i}") + b"\x03" + leb(i) for i in range(len(module.globals))]
+    own_memories = [encoded for family in families for encoded in family.memories]
+    exports += [text(f"m{i}") + b"\x02" + leb(i) for i in range(1, len(own_memories) + 1)]
+    own_tables = [encoded for family in families for encoded in family.tables]
+    own_elements = [encoded for family in families for encoded in family.elements(len(functions))]
     tags = [b"\0" + leb(module.type_index(Signature(params, ()))) for family in families for params in family.tags]
     slots = [leb(i) for i in range(min(TABLE_SIZE, len(functions)))]
     passive = rng.randbytes(16)
@@ -464,13 +512,18 @@ def generate(seed: object, *, vectors: bool = False, references: bool = False, e
             MAGIC,
             section(1, [*own_types, *(function_type(one.params, one.results) for one in module.types)]),
             section(3, [leb(index) for index in [*indices, reset]]),
-            section(4, [bytes([FUNCREF, 1]) + leb(TABLE_SIZE) + leb(TABLE_SIZE)]),
-            section(5, [b"\x01" + leb(PAGES) + leb(MOST_PAGES)]),
+            section(4, [bytes([FUNCREF, 1]) + leb(TABLE_SIZE) + leb(TABLE_SIZE), *own_tables]),
+            section(5, [b"\x01" + leb(PAGES) + leb(MOST_PAGES), *own_memories]),
             section(13, tags) if tags else b"",
             section(6, [*(bytes([kind, 1]) + constant(rng, kind) + b"\x0b" for kind in numbers), *own_globals]),
             section(7, exports),
             section(
-                9, [b"\x00\x41\x00\x0b" + vector(slots), b"\x03\x00" + vector([leb(i) for i in range(len(functions))])]
+                9,
+                [
+                    b"\x00\x41\x00\x0b" + vector(slots),
+                    b"\x03\x00" + vector([leb(i) for i in range(len(functions))]),
+                    *own_elements,
+                ],
             ),
             b"\x0c\x01\x02",
             section(10, bodies),

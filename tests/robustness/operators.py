@@ -21,6 +21,8 @@ class Operator:
     """`divide` or `truncate`: traps for some operands."""
     makes_nan: bool = False
     """The bits of a NaN it gives are not determined."""
+    equal: bytes = b""
+    """For vectors that may hold such NaNs: the comparison of their lanes."""
 
 
 def _row(start: int, count: int, params: tuple[int, ...], result: int, makes_nan: bool = False) -> list[Operator]:
@@ -109,8 +111,17 @@ def _lane(code: int, lanes: int, *params: int, result: int = V128) -> list[Opera
     return [Operator(raw + bytes([lane]), params, result) for lane in {0, lanes // 2, lanes - 1}]
 
 
-# Integer, bitwise, compare and lane instructions: their results are exact. Float arithmetic on lanes is left to the
-# suite, as a NaN's bits cannot be made canonical lane by lane without long detours.
+_F32X4_EQUAL, _F64X2_EQUAL = b"\xfd\x41", b"\xfd\x47"
+
+
+def _floats(codes: tuple[int, ...], equal: bytes, *params: int) -> list[Operator]:
+    return [attrs.evolve(_vector(code, *params), makes_nan=True, equal=equal) for code in codes]
+
+
+def _shuffle(lanes: list[int]) -> Operator:
+    return Operator(b"\xfd\x0d" + bytes(lanes), (V128, V128), V128)
+
+
 _VECTOR_OPERATORS = [
     _vector(0x0E, V128, V128),  # swizzle
     *(_vector(0x0F + n, (I32, I32, I32, I64, F32, F64)[n]) for n in range(6)),  # splat
@@ -132,5 +143,37 @@ _VECTOR_OPERATORS = [
       (0x1D, 2, I64), (0x1F, 4, F32), (0x21, 2, F64)) for op in _lane(code, n, V128, result=kind)),
     *(op for code, n, kind in ((0x17, 16, I32), (0x1A, 8, I32), (0x1C, 4, I32), (0x1E, 2, I64), (0x20, 4, F32),
       (0x22, 2, F64)) for op in _lane(code, n, V128, kind)),
+    *_floats((0x67, 0x68, 0x69, 0x6A, 0xE3), _F32X4_EQUAL, V128),  # roundings, sqrt
+    *_floats((0xE4, 0xE5, 0xE6, 0xE7, 0xE8, 0xE9), _F32X4_EQUAL, V128, V128),  # add ... max
+    *_floats((0x74, 0x75, 0x7A, 0x94, 0xEF), _F64X2_EQUAL, V128),
+    *_floats((0xF0, 0xF1, 0xF2, 0xF3, 0xF4, 0xF5), _F64X2_EQUAL, V128, V128),
+    *_floats((0x5E,), _F32X4_EQUAL, V128),  # demote, promote
+    *_floats((0x5F,), _F64X2_EQUAL, V128),
+    *(_vector(code, V128, V128) for code in (0xEA, 0xEB, 0xF6, 0xF7)),  # pmin, pmax
+    *_floats((0x105, 0x106), _F32X4_EQUAL, V128, V128, V128),  # relaxed multiply and add
+    *_floats((0x107, 0x108), _F64X2_EQUAL, V128, V128, V128),
+    *_floats((0x10D, 0x10E), _F32X4_EQUAL, V128, V128),  # relaxed min, max
+    *_floats((0x10F, 0x110), _F64X2_EQUAL, V128, V128),
+    *(_vector(code, V128) for code in range(0x101, 0x105)),  # relaxed truncation
+    *(_vector(code, V128, V128, V128) for code in (0x109, 0x10A, 0x10B, 0x10C, 0x113)),  # laneselect, dot and add
+    *(_vector(code, V128, V128) for code in (0x100, 0x111, 0x112)),  # swizzle, q15mulr, dot
+    *(_shuffle(lanes) for lanes in (
+        [*range(16)], [*range(31, 15, -1)], [*range(0, 32, 2)], [*range(3, 19)], [0] * 16, [7, 30] * 8,
+        [0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23], [4, 5, 6, 7, 20, 21, 22, 23, 0, 1, 2, 3, 16, 17, 18, 19],
+        [8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7], [1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14])),
 ]  # fmt: skip
+
+VECTOR_LOADS = [
+    (0x00, 4),
+    *((code, 3) for code in range(1, 7)),
+    (0x07, 0),
+    (0x08, 1),
+    (0x09, 2),
+    (0x0A, 3),
+    (0x5C, 2),
+    (0x5D, 3),
+]
+"""(code after the prefix, log2 of the natural alignment): whole, extended, splat, with zeros."""
+LANE_ACCESSES = [(0x54, 0x58, 0, 16), (0x55, 0x59, 1, 8), (0x56, 0x5A, 2, 4), (0x57, 0x5B, 3, 2)]
+"""(load, store, alignment, lanes)"""
 VECTOR_BY_RESULT = _by_result(_VECTOR_OPERATORS)

@@ -12,9 +12,11 @@ from tests.robustness.generate import generate
 
 def test_generated_modules_are_valid_and_run():
     """The generator is tested against the other engine alone: what it makes is valid and rarely stops early."""
-    engine = wasmtime.Engine()
+    from tests.robustness.differential import EXTRAS, their_engine
+
+    engine = their_engine()
     for index in range(60):
-        extras = {"vectors": index % 2 == 1, "references": index % 3 == 1, "exceptions": index % 5 < 2}
+        extras = {extra: (index >> bit) % 2 == 1 for bit, extra in enumerate(EXTRAS)}
         generated = generate(index, **extras)
         wasmtime.Module.validate(engine, generated.wasm)
         assert generated == generate(index, **extras)
@@ -25,8 +27,9 @@ def test_generated_modules_are_valid_and_run():
     [
         ("lazy", []),
         ("lazy", ["references", "vectors", "exceptions"]),
-        ("optimized", ["vectors"]),
-        ("optimized", ["references", "exceptions"]),
+        ("lazy", ["memories", "transfers"]),
+        ("optimized", ["vectors", "transfers"]),
+        ("optimized", ["references", "exceptions", "memories"]),
     ],
 )
 def test_results_equal_those_of_wasmtime(tier, extras):
