@@ -102,12 +102,13 @@ class GuestCall(HostCall):
         if options.memory is not None:
             site.memory = options.memory.definition
         if entry.blocks:
+            assert options.realloc is not None  # validation demands it
             realloc = options.realloc.site
             site.realloc_call, site.realloc_ref = realloc.array_call, realloc.funcref
             site.copies = len(entry.blocks)
             for index, (slot, align) in enumerate(entry.blocks):
                 site.copy_slots[index], site.copy_aligns[index] = slot, align
-        if options.has_post_return:
+        if options.post_return is not None:
             post = options.post_return.site
             site.post_call, site.post_ref = post.array_call, post.funcref
         if entry.direct:
@@ -139,7 +140,8 @@ class GuestCall(HostCall):
             raise Trap(TrapCode.CANONICAL_ABI, _WRONG[native.outcome()])
         if status in (structs.STATUS_NOT_ENTERED, structs.STATUS_BUSY, structs.STATUS_CLOSED):
             try:
-                self.refuse()
+                if status == structs.STATUS_NOT_ENTERED:
+                    self.refuse()
                 core.finish(None, status)
             except BaseException as error:
                 raise _Refused(error) from None
