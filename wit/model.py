@@ -268,6 +268,9 @@ class TypeDef:
     def __repr__(self) -> str:
         return f"<TypeDef {self.id}>"
 
+    def __str__(self) -> str:
+        return _text(self)
+
     @property
     def used_from(self) -> Interface | None:
         """The interface that a used type comes from; None for a definition or alias."""
@@ -373,6 +376,9 @@ class Interface:
     def __repr__(self) -> str:
         return f"<Interface {self.id}>"
 
+    def __str__(self) -> str:
+        return _text(self)
+
     def add_type(self, typedef: TypeDef) -> TypeDef:
         """Add a type and become its owner."""
         self.types[typedef.name] = typedef
@@ -435,6 +441,9 @@ class World:
     def __repr__(self) -> str:
         return f"<World {self.id}>"
 
+    def __str__(self) -> str:
+        return _text(self)
+
     @property
     def id(self) -> str:
         """`ns:pkg/name@version`; `name` alone outside of a package."""
@@ -494,6 +503,9 @@ class Package:
     def __repr__(self) -> str:
         return f"<Package {self.id}>"
 
+    def __str__(self) -> str:
+        return _text(self)
+
     def add(self, item: Interface | World) -> None:
         """Add a named interface or a world and become its package."""
         if isinstance(item, World):
@@ -544,6 +556,9 @@ class Resolve:
 
     def __repr__(self) -> str:
         return f"<Resolve {self.root.id} of {len(self.packages)}>"
+
+    def __str__(self) -> str:
+        return _text(self)
 
     def interface(self, name: str) -> Interface:
         """An interface of the root package by name, or of any package by id. Raises `WitError` if there is none."""
@@ -667,3 +682,10 @@ _KEYWORDS: dict[type, str] = {
     StreamType: "stream",
     FutureType: "future",
 }
+
+
+def _text(item: TypeDef | Interface | World | Package | Resolve) -> str:
+    """The item as WIT."""
+    from wit.printer import to_text  # which knows this module
+
+    return to_text(item).rstrip("\n")

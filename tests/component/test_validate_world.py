@@ -19,6 +19,12 @@ def shown(text: str) -> str:
     return document
 
 
+def test_the_world_of_a_component_is_text():
+    made = world_of(validate('(component (import "a:b/c" (instance (export "f" (func)))))'))
+    assert str(made) == "world root {\n  import a:b/c;\n}"
+    assert "f: func();" in str(made.package)
+
+
 def test_functions_and_interfaces():
     assert (
         shown("""(component

@@ -37,6 +37,14 @@ def test_paths_and_texts(tmp_path: Path) -> None:
     assert wit.parse(str(tmp_path / "wit")) == document
 
 
+def test_everything_prints_as_wit() -> None:
+    document = wit.parse(TEXT)
+    assert str(document) == str(document.root) == wit.to_text(document).rstrip("\n")
+    assert str(document.world("one")) == "world one {\n  import a;\n  import b;\n}"
+    assert str(document.interface("b")) == "interface b {\n  use a.{t};\n}"
+    assert str(document.interface("a").types["t"]) == "type t = u8;"
+
+
 def test_binary_dependencies(tmp_path: Path) -> None:
     dependency = "package dep:one@1.0.0; interface i { @since(version = 1.0.0) type t = u8; f: func(); }"
     (tmp_path / "deps").mkdir()
