@@ -8,16 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from component_rt.abi.adapter import (
-    CANNOT_ENTER,
-    CANNOT_LEAVE,
-    REASONS,
-    AdapterSignature,
-    VMAdapter,
-    adapter_text,
-    is_adaptable,
-    stub_text,
-)
+from component_rt.abi.adapter import AdapterSignature, adapter_text, is_adaptable, stub_text
+from component_rt.abi.adapter_block import CANNOT_ENTER, CANNOT_LEAVE, REASONS, VMAdapter
 from component_rt.handles import trap
 from core_rt import native
 from core_rt.func import func_at, host_func
