@@ -335,6 +335,21 @@ static void paused(Heap *heap, uint64_t since) {
   heap->pauses++;
   heap->pause_total += length;
   if (length > heap->pause_longest) heap->pause_longest = length;
+  uint32_t log2 = 63u - (uint32_t)__builtin_clzll(length | 4);
+  heap->pause_counts[log2 < 40 ? 4 * log2 + (length >> (log2 - 2) & 3) : 4 * 40 - 1]++;
+}
+
+/* The length that 99 % of the pauses do not exceed, rounded up by at most a quarter. */
+static uint64_t pause_usual(const Heap *heap) {
+  uint64_t above = heap->pauses / 100;
+  for (uint32_t i = 4 * 40; i-- > 8;) {
+    if (heap->pause_counts[i] <= above) above -= heap->pause_counts[i];
+    else {
+      uint64_t limit = (uint64_t)(i % 4 + 5) << (i / 4 - 2);
+      return limit < heap->pause_longest ? limit : heap->pause_longest;
+    }
+  }
+  return 0;
 }
 
 static void collect(Store *store);
@@ -569,6 +584,7 @@ void vm_heap_statistics(VMStoreContext *context, VMHeapStatistics *out) {
   out->collections = context->gc_cycles;
   out->pause_total = heap->pause_total;
   out->pause_longest = heap->pause_longest;
+  out->pause_usual = pause_usual(heap);
   out->pauses = heap->pauses;
   out->allocated = heap->allocated_ever;
 }

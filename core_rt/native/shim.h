@@ -129,6 +129,7 @@ typedef struct Heap {
   uint64_t limit, allocated /* since the last marking ended */, threshold, debt, live, allocated_ever;
   bool stress; /* collect at every allocation: finds references that are no roots */
   uint64_t pauses, pause_total, pause_longest; /* nanoseconds */
+  uint32_t pause_counts[4 * 40]; /* by length: four for each power of two */
   HeapRoot *roots;
   uint32_t root_count, root_capacity;
   uint32_t *handles;

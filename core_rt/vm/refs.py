@@ -94,6 +94,7 @@ class References:
         result["heap_allocated_bytes"] = heap.allocated
         result["gc_pauses"] = heap.pauses
         result["gc_pause_longest_microseconds"] = heap.pause_longest // 1000
+        result["gc_pause_p99_microseconds"] = heap.pause_usual // 1000
         result["gc_pause_total_microseconds"] = heap.pause_total // 1000
         return result
 

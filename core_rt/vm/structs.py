@@ -208,7 +208,7 @@ HEAP_BLOCK = 32768
 VMRoots = Struct("VMRoots", "ptr words,u64 count")
 VMHeapStatistics = Struct(
     "VMHeapStatistics",
-    "u64 reserved,u64 used,u64 live,u64 collections,u64 pause_total,u64 pause_longest,u64 pauses,u64 allocated",
+    "u64 reserved,u64 used,u64 live,u64 collections,u64 pause_total,u64 pause_longest,u64 pauses,u64 allocated,u64 pause_usual",
 )
 
 GC_FRAME_CATCHES = 1 << 32
