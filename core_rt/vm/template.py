@@ -320,8 +320,7 @@ def _data(plan: _Plan, decoded: DecodedModule, images: Mapping[int, Image], late
     if images:
         return
     pieces = []
-    source = ffi.from_buffer(decoded.data)
-    base = native.address(source)
+    base = native.address(ffi.from_buffer(decoded.data))
     for segment in decoded.data_segments:
         if segment.mode != "active":
             continue
@@ -332,7 +331,7 @@ def _data(plan: _Plan, decoded: DecodedModule, images: Mapping[int, Image], late
             return
         if length:
             pieces.append((memory, at, base + segment.start, length))
-    plan.data(pieces, source)
+    plan.data(pieces, decoded.data)  # not what `from_buffer` gave: collected together with a memoryview, it crashes CPython
 
 
 def _size(type_: MemoryType) -> int:
