@@ -103,6 +103,8 @@ class Linker:
 
     async def instantiate_async(self, store: Any, component: Component) -> Instance:
         """As `instantiate`, in a store of `open_store`."""
+        if not store.is_async:
+            raise StoreError("this store is synchronous: use `linker.instantiate(store, component)`, or `open_store`")
         return await store.instantiate_async(self.instantiate_pre(component))  # type: ignore[no-any-return]
 
     def find(self, name: str, of: t.ExternType, implements: str | None) -> Any:

@@ -6,6 +6,7 @@ store's one buffer, which belongs to whoever runs: a call that has to wait keeps
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +83,9 @@ def thread_body(callee: Callee, task: Task) -> Generator[Any, Any, None]:
         if task.call is None or isinstance(error, Trap) or not task.call.takes_back(error, task, thread):
             raise
         return
+    del args
+    if type(task.call) is HostCall:
+        task.call.args = ()
     options = callee.lifted.options
     if not options.is_async:
         yield from sync_body(callee, task, callee.site)
@@ -177,7 +181,8 @@ def call_lifted(
 def finish_sync(task: Task, scheduler: Any) -> Generator[Any, Any, None]:
     """The thread of a synchronous call has blocked: only other threads of its instance may help it on."""
     while task.state is not TaskState.RESOLVED:
-        helper = next(filter(lambda thread: _may_help(thread, task), scheduler.ready), None)
+        woken = itertools.chain(scheduler.ready, Tree.of(task.inst).deferred)
+        helper = next((thread for thread in woken if _may_help(thread, task)), None)
         if helper is None:
             raise trap("cannot block a synchronous task before returning")
         yield helper.resumed()
@@ -336,7 +341,7 @@ class HostCall:
         """The result as Python code sees it. Raises what the call raised, or its `Err`."""
         if self.error is not None:
             raise self.error
-        result = self.result
+        result, self.result = self.result, None  # the task may go on for long
         if isinstance(self.callee.lifted.type.result, ResultType):
             return opened(result)
         return result

@@ -208,25 +208,32 @@ class ReceiveItems(_Receiver, trio.abc.ReceiveChannel[Any]):
 class GuestFuture(_Receiver):
     """A `future<T>` from a guest: `await` gives the value, as often as it is asked."""
 
-    __slots__ = ("_value",)
+    __slots__ = ("_others", "_value")
 
     def __init__(self, reader: Reader) -> None:
         super().__init__(reader)
         self._value: list[Any] = []
+        self._others = trio.lowlevel.ParkingLot()
 
     def __await__(self) -> Generator[Any, Any, Any]:
         return self._get().__await__()
 
     async def _get(self) -> Any:
-        if self._value:
-            await trio.lowlevel.checkpoint()
-            return self._value[0]
-        chunk = await self._chunk(1)
-        if chunk is None:
-            raise trio.BrokenResourceError("the future was dropped without a value")
-        self._value = [chunk[0]]
-        self._reader.close()
-        return chunk[0]
+        while not self._value:
+            if self._busy:
+                await self._others.park()  # until whoever reads has the value, or gives up
+                continue
+            try:
+                chunk = await self._chunk(1)
+            finally:
+                self._others.unpark_all()
+            if chunk is None:
+                raise trio.BrokenResourceError("the future was dropped without a value")
+            self._value = [chunk[0]]
+            self._reader.close()
+            return chunk[0]
+        await trio.lowlevel.checkpoint()
+        return self._value[0]
 
 
 def reader_of(store: Store, of: Any) -> Callable[[SharedBase], Any]:

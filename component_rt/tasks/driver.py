@@ -22,6 +22,7 @@ from __future__ import annotations
 import contextvars
 import inspect
 from collections.abc import Callable, Coroutine
+from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, final
 
@@ -32,7 +33,7 @@ from component_rt.tasks.arguments import bind_arguments
 from component_rt.tasks.calls import Callee, HostCall, run_destructor
 from component_rt.tasks.deadlock import Watch
 from component_rt.tasks.quick import quick_call
-from component_rt.tasks.scheduler import ASIDE, Tree
+from component_rt.tasks.scheduler import ASIDE, Tree, call_of
 from component_rt.tasks.thread import Steps, Thread
 from component_rt.values import Err
 from core_rt.errors import InstancePoisoned, StoreError, Trap, TrapCode
@@ -51,6 +52,8 @@ __all__ = ["AsyncStore", "open_store"]
 _TICKS_BETWEEN_CHECKPOINTS = 64
 _STRIKES = 2
 """At the end of how many ticks the guest of a cancelled call may be found computing before it is stopped."""
+_inside: contextvars.ContextVar[HostCall | None] = contextvars.ContextVar("component_rt.inside", default=None)
+"""In a host function that is being awaited: the call of the host that it is awaited for."""
 _INTERRUPT = structs.STATUS_INTERRUPT
 _HOST_CALL = structs.STATUS_HOST_CALL
 
@@ -122,6 +125,8 @@ class AsyncStore(Store):
         self.cancel_grace = cancel_grace
         self.awaited = 0
         self._nursery: trio.Nursery | None = None
+        self._home = 0
+        """The thread of the loop."""
         self.watch: Watch | None = None
         self.token: trio.lowlevel.TrioToken | None = None
         """For what happens outside the loop: the garbage collector may run anywhere."""
@@ -192,6 +197,7 @@ class AsyncStore(Store):
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 self.token = trio.lowlevel.current_trio_token()
+                self._home = get_ident()
                 self._pump_task = await nursery.start(self._pump, name="component_rt pump")
                 self.watch = Watch.here()
                 self.watch.add(self, (trio.lowlevel.current_task(), self._pump_task))
@@ -314,6 +320,8 @@ class AsyncStore(Store):
             await checkpoint_if_cancelled()
             if core.closed:
                 core.check()
+            if get_ident() != self._home:
+                raise StoreError("a store belongs to the trio loop that it was opened in")
             if callee is None:
                 callee = Callee.of(self, lifted, False)
                 quick = quick_call(self, callee, label)
@@ -331,6 +339,8 @@ class AsyncStore(Store):
                 call = HostCall(self, callee, label, args, self.caller_context())
                 if free:
                     scheduler.run(tree, call.steps())
+                elif _waits_for_itself(call):
+                    raise Trap(TrapCode.CANNOT_ENTER_COMPONENT)
                 else:
                     scheduler.post(tree, call.steps(), call)
             if call.done:
@@ -464,13 +474,15 @@ class AsyncStore(Store):
             raise StoreError(f"the host function `{name}` cannot be awaited: the store is closed")
         pending = Pending()
         thread = self.scheduler.current
-        call = None if thread is None or thread.task is None else thread.task.call
+        call = None if thread is None or thread.task is None or thread.task.call is None else thread.task.call.call
         context = None if call is None else call.context
         start = self._nursery.start_soon
         if context is None:
             start(pending.run, coroutine, self, name=name)
         else:
-            context.copy().run(start, pending.run, coroutine, self, name=name)
+            context = context.copy()
+            context.run(_inside.set, call)
+            context.run(start, pending.run, coroutine, self, name=name)
         return pending
 
     def start_task(self, function: Callable[..., Any], *args: Any, name: str | None = None) -> None:
@@ -614,6 +626,19 @@ class open_store:
 
 def _nothing() -> None:
     return None
+
+
+def _waits_for_itself(call: HostCall) -> bool:
+    """Whether `call` comes from a host function that holds up the instance that it wants to enter."""
+    outer = _inside.get()
+    while outer is not None:
+        thread = None if outer.tree.preempted else outer.tree.aside
+        while thread is not None:
+            if thread.tree is call.tree and call_of(thread) is outer:
+                return True
+            thread = thread.resumer
+        outer = None if outer.context is None else outer.context.get(_inside)
+    return False
 
 
 def _only(error: BaseException) -> BaseException:

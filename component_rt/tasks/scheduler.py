@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from component_rt.instance import ComponentInstance
     from component_rt.tasks.quick import Absent
 
-__all__ = ["ASIDE", "Enter", "Scheduler", "Tree"]
+__all__ = ["ASIDE", "Enter", "Scheduler", "Tree", "call_of"]
 
 
 class _Aside:
@@ -118,7 +118,8 @@ class Tree:
         """Whether all that went on in the tree has been ended. A root may be poisoned before that is done."""
         self.pendings: dict[Any, None] = {}
         """What the host does for guests of the tree besides: anything with `abandon()`."""
-        self.deferred: list[Thread] = []
+        self.deferred: deque[Thread] = deque()
+        """Threads that were woken while something was aside. One is let go when the tree is free, and the next after it."""
 
     @staticmethod
     def of(inst: ComponentInstance) -> Tree:
@@ -201,18 +202,18 @@ class Scheduler:
             if self.choose is not None and len(ready) > 1:
                 ready.rotate(-self.choose(len(ready)))
             thread = ready.popleft()
-            thread.queued = False
-            if thread.state is not ThreadState.WAITING:
-                continue
             tree = thread.tree
             if tree.aside is not None:
                 tree.deferred.append(thread)
                 continue
-            if not thread.ready():
+            thread.queued = False
+            if thread.state is ThreadState.WAITING:
+                if thread.ready():
+                    self.enter(tree, thread)
+                    return True
                 _wait_for_turn(thread)
-                continue
-            self.enter(tree, thread)
-            return True
+            if tree.deferred:
+                self._undefer(tree)
         return False
 
     def enter(self, tree: Tree, thread: Thread) -> None:
@@ -221,18 +222,21 @@ class Scheduler:
         call, root = thread.call, tree.root
         busy = root is not None and not root.flags[0] and root.first_trap is None
         if busy and thread.task is None and call is not None and not call.started:
-            # A chain that is aside in another tree stands in this one too: the call waits for its turn.
-            tree.deferred.append(thread)
-            self._crossed[tree] = None
+            self._cross(tree, thread)
             return
         for member in chain:
             if not member.flags[0]:
-                tree.deferred.append(thread)
-                self._crossed[tree] = None
+                self._cross(tree, thread)
                 return
         for member in chain:
             member.flags[0] = 0
         self._go(tree, thread.resumed(), chain)
+
+    def _cross(self, tree: Tree, thread: Thread) -> None:
+        """A chain that is aside in another tree stands in this one too: the thread waits for its turn."""
+        thread.queued = True
+        tree.deferred.appendleft(thread)
+        self._crossed[tree] = None
 
     def run(self, tree: Tree, body: Generator[Any, Any, Any]) -> Thread:
         """Run work of the host that resumes threads, such as a call. Exceptions of guests end up with the calls of the trees."""
@@ -282,13 +286,16 @@ class Scheduler:
         self._undefer(tree)
 
     def _undefer(self, tree: Tree) -> None:
-        """The tree is free: whoever waited for that may look again."""
-        for free in (tree, *self._crossed):
-            if free.deferred:
-                later, free.deferred = free.deferred, []
-                for thread in later:
-                    thread.wake()
-        self._crossed.clear()
+        """The tree is free: the first who waited for that may look again."""
+        if tree.deferred:
+            self.ready.append(tree.deferred.popleft())
+            self.notify()
+        if self._crossed:
+            crossed, self._crossed = self._crossed, {}
+            for other in crossed:
+                if other.deferred and other is not tree:
+                    self.ready.append(other.deferred.popleft())
+                    self.notify()
 
     # ------------------------------------------------------------------------------------------------ chains
 
@@ -415,7 +422,7 @@ class Scheduler:
             chain.append(thread)
             self._drop(thread, error)
             thread = back
-        self._blamed = {_call_of(thread) for thread in chain} - {None}
+        self._blamed = {call_of(thread) for thread in chain} - {None}
         for thread in chain:
             tree = thread.tree
             if thread.task is not None and tree.root is not None and not tree.killed:
@@ -477,7 +484,7 @@ class Scheduler:
         return found
 
 
-def _call_of(thread: Thread) -> Any:
+def call_of(thread: Thread) -> Any:
     """The call of the host that a thread works for."""
     call = thread.call if thread.task is None else thread.task.call
     return None if call is None else call.call

@@ -128,8 +128,12 @@ class Thread:
         """What the thread waits for may be there."""
         if not self.queued and self.state is _WAITING:
             self.queued = True
-            self.scheduler.ready.append(self)
-            self.scheduler.notify()
+            tree = self.tree
+            if tree.deferred or tree.aside is not None:
+                tree.deferred.append(self)
+            else:
+                self.scheduler.ready.append(self)
+                self.scheduler.notify()
 
     def start_waiting(self, ready_func: Callable[[], bool], gated: bool = False) -> None:
         self.state = advance(THREAD, self.state, "wait")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import array
+import gc
+import io
+
 import pytest
 import trio
 import trio.testing
@@ -221,3 +225,82 @@ def test_what_can_never_come_is_a_deadlock():
         future = rt.Linker(engine()).instantiate(store, component(blocked)).exports["f"]()
         with pytest.raises(Trap, match="deadlock"):
             future.get()
+
+
+@with_instance(PIPE)
+async def test_streams_that_are_forgotten_are_closed(store, instance):
+    stream = await instance.exports["blocks"](1000)
+    del stream
+    gc.collect()
+    await trio.sleep(0)
+    await trio.testing.wait_all_tasks_blocked()
+    assert store.statistics()["threads"] == store.ends == 0
+
+
+@with_instance(ECHO)
+async def test_a_future_can_be_awaited_by_several_tasks(store, instance):
+    event, got = trio.Event(), []
+
+    async def soon():
+        await event.wait()
+        return "soon"
+
+    future = await instance.exports["late"](soon())
+
+    async def one(scope):
+        with scope:
+            got.append(await future)
+
+    scopes = [trio.CancelScope() for _ in range(3)]
+    async with trio.open_nursery() as nursery:
+        for scope in scopes:
+            nursery.start_soon(one, scope)
+        await trio.testing.wait_all_tasks_blocked()
+        scopes[0].cancel()  # perhaps the one that reads
+        await trio.testing.wait_all_tasks_blocked()
+        event.set()
+    assert got == ["soon", "soon"]
+
+
+def test_ends_that_went_through_a_guest_are_trio_streams():
+    async def main():
+        async with rt.open_store(engine()) as store:
+            echo = (await rt.Linker(engine()).instantiate_async(store, component(ECHO))).exports["bytes"]
+
+            async def maker():
+                send, receive = store.open_stream()
+                return send, await echo(receive)
+
+            await trio.testing.check_one_way_stream(maker, None)
+
+    trio.run(main)
+
+
+@with_instance(PIPE)
+async def test_every_kind_of_source(store, instance):
+    count = instance.exports["count"]
+    assert await count(memoryview(b"abc")) == 3
+    assert await count(array.array("H", [1, 2])) == 4
+    assert await count(io.BytesIO(b"abc\ndef")) == 7
+    assert await count(range(10)) == 10
+    assert await count([]) == await count(b"") == 0
+    assert await count(iter([b"ab", b"", b"c"])) == 3
+    assert await count(b"ab" if n else n for n in range(3)) == 5
+    send, receive = trio.testing.memory_stream_one_way_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_send_bytes, send, 1000)
+        assert await count(receive) == 1000
+    channel, receiver = trio.open_memory_channel(3)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_send_all, channel, [b"abc", bytearray(b"de"), 65])
+        assert await count(receiver) == 6
+    for wrong in (5, "text", None, object()):
+        with pytest.raises(TypeError, match="iterable"):
+            await count(wrong)
+    with pytest.raises(ValueError, match="range"):
+        await count([300])
+
+
+async def _send_bytes(stream, n):
+    async with stream:
+        await stream.send_all(bytes(n))

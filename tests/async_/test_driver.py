@@ -10,6 +10,7 @@ import trio
 import trio.testing
 
 import component_rt as rt
+from component_rt.tasks.thread import Thread
 from core_rt.errors import InstancePoisoned, StoreError, Trap
 
 from .guests import BLOCKER, SPIN, SPIN_ASYNC, SYNC, component, engine
@@ -150,6 +151,71 @@ def test_host_functions_see_the_context_of_the_call():
 
     run(main)
     assert sorted(seen) == [(n, f"call {n}") for n in range(3)]
+
+
+@pytest.mark.parametrize("through", ["itself", "another"])
+def test_a_host_function_cannot_enter_what_waits_for_it(through):
+    async def main():
+        async with rt.open_store(engine()) as store:
+
+            async def again(n):
+                return await one.exports["add"](n, 1)
+
+            async def other(n):
+                return await two.exports["run"](n)
+
+            two = await linker(again).instantiate_async(store, component(SYNC))
+            one = two if through == "itself" else await linker(other).instantiate_async(store, component(SYNC))
+            with pytest.raises(Trap, match="cannot enter component instance"):
+                await one.exports["run"](1)
+
+    run(main)
+
+
+def test_host_functions_may_enter_again_where_the_guest_goes_on():
+    async def main():
+        async with rt.open_store(engine()) as store:
+
+            async def wait(n):
+                return 1 + await instance.exports["run"](n - 1) if n else 0
+
+            instance = await linker(wait).instantiate_async(store, component(BLOCKER))
+            assert await instance.exports["run"](5) == 5
+
+    run(main)
+
+
+@in_store(SYNC, double)
+async def test_a_store_belongs_to_its_loop(store, instance):
+    def elsewhere():
+        async def call():
+            with pytest.raises(StoreError, match="loop"):
+                await instance.exports["add"](1, 2)
+
+        trio.run(call)
+
+    await trio.to_thread.run_sync(elsewhere)
+    assert await trio.to_thread.run_sync(trio.from_thread.run, instance.exports["add"], 1, 2) == 3
+    with rt.Store(engine()) as other, pytest.raises(StoreError, match="synchronous"):
+        await linker(double).instantiate_async(other, component(SYNC))
+
+
+@in_store(SYNC, double)
+async def test_thousands_of_calls_wait_for_their_turn(store, instance):
+    woken = 0
+    wake = Thread.wake
+
+    def counting(thread):
+        nonlocal woken
+        woken += 1
+        wake(thread)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Thread, "wake", counting)
+        async with trio.open_nursery() as nursery:
+            for _ in range(300):
+                nursery.start_soon(instance.exports["run"], 0)
+    assert woken < 3000  # the work for each does not grow with their number
 
 
 # ---------------------------------------------------------------------------------------------------- cancellation
