@@ -52,6 +52,19 @@ def test_type_checker_and_linter_are_content(tmp_path: Path) -> None:
         assert result.returncode == 0, result.stdout + result.stderr
 
 
+def test_names_that_linters_do_not_like(tmp_path: Path) -> None:
+    text = "package a:b; interface i { record r { l: u8 } variant v { I, O(u8) } f: func(l: r) -> v; } world w { import i; %s }"
+    sources = [generate(wit.parse(text % more).world()) for more in ("", "export l: interface { record i { x: u8 } }")]
+    assert all(source.startswith("# ruff: noqa: E741") for source in sources)
+    if not (shutil.which("ruff") or importlib.util.find_spec("ruff")):
+        pytest.skip("no ruff")
+    for number, source in enumerate(sources):
+        (tmp_path / f"m{number}.py").write_text(source, encoding="utf-8")
+    command = [sys.executable, "-m", "ruff", "check", "--isolated", "--select=E4,E7,E9,F,RUF100", "."]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
 def load(name: str, text: str, folder: Path) -> ModuleType:
     path = folder / f"{name}.py"
     path.write_text(text, encoding="utf-8")

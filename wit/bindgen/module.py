@@ -67,6 +67,10 @@ class _Item:
     resources: tuple[TypeDef, ...]
 
 
+_DOUBTFUL = {"E741": r"(?<![\w.])[lOI](: | = )", "E742": r"^ *class [lOI]\b"}
+"""What a linter says to a name, and how such a name is defined."""
+
+
 class _Module:
     def __init__(self, world: World, asynchronous: bool) -> None:
         self._world = world
@@ -146,6 +150,10 @@ class _Module:
         if aliases:
             body += "\n\n\n" + "\n".join(aliases)
         head = [f'"""Bindings of the world `{self._world.id}`, generated from WIT: do not edit."""', ""]
+        # names of one letter that are easily confused, but are what WIT says
+        doubtful = [code for code, pattern in _DOUBTFUL.items() if re.search(pattern, body, re.M)]
+        if doubtful:
+            head = [f"# ruff: noqa: {', '.join(doubtful)}", *head]
         head += ["from __future__ import annotations", ""]
         groups = ([line for name, line in group if f"{name}." in body] for group in _MODULES)
         for group in filter(None, groups):
