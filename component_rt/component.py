@@ -117,6 +117,13 @@ class Component:
                 store_facts(self.engine.cache, self._facts_key, (self.type, self._plan))
         return self._plan
 
+    @cached_property
+    def resource_exports(self) -> Mapping[int, tuple[str, str]]:
+        """Slots of the plan that hold a guest's resource type: the interface that exports it, and its name there."""
+        from component_rt.namespace import resource_exports
+
+        return resource_exports(self)
+
     def validate(self) -> None:
         """Read and validate all function bodies now. Raises `DecodeError` or `ValidationError`."""
         from component_rt.plan import LoadModule

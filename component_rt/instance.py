@@ -28,7 +28,6 @@ from component_rt.plan import (
     MakeResource,
     Options,
     Plan,
-    Remember,
     StartFunction,
     Step,
 )
@@ -36,12 +35,14 @@ from component_rt.vmcontext import MAY_ENTER, MAY_LEAVE, ComponentContext
 from core_rt import native
 from core_rt.errors import InstancePoisoned, StoreError, Trap, TrapCode
 from core_rt.func import Func
+from core_rt.instance import Instance as CoreInstance
 from core_rt.instance import instantiate as instantiate_core
 from core_rt.native import thread_token
 
 if TYPE_CHECKING:
     from component_rt.abi.codegen import CodeCache
     from component_rt.component import Component
+    from component_rt.namespace import Namespace
     from component_rt.store import Store
     from component_rt.types import ResourceId
 
@@ -57,19 +58,17 @@ class ComponentInstance:
 
     __slots__ = (
         "__weakref__",
-        "_resources",
+        "_root",
+        "_runtime",
         "backpressure",
-        "chain",
         "context",
         "exclusive_thread",
         "first_trap",
         "flags",
         "handles",
         "index",
-        "members",
         "num_waiting_to_enter",
         "parent",
-        "root",
         "store",
         "threads",
         "tree",
@@ -78,29 +77,54 @@ class ComponentInstance:
         "uses_tasks",
     )
 
-    def __init__(self, store: Store, parent: ComponentInstance | None, index: int, context: ComponentContext) -> None:
-        self.store = store
+    flags: Any
+    """The words of the component's context (`uint32_t *`) that hold `may_enter` and `may_leave`."""
+    handles: Table
+    threads: Table
+
+    def __init__(self, runtime: Runtime, parent: ComponentInstance | None, index: int) -> None:
+        plan = runtime.plan
+        self._runtime: Runtime | None = runtime
+        self.store = runtime.store
         self.parent = parent
         self.index = index
-        self.context = context
-        self.flags: Any = context.flags(index)
-        self.handles = Table(store.max_handles)
-        self.threads = Table(store.max_handles)
-        self.backpressure = 0
-        self.num_waiting_to_enter = 0
+        self.context = runtime.context
+        self.backpressure = self.num_waiting_to_enter = 0
         self.exclusive_thread: Any = None
-        self.root: ComponentInstance = self if parent is None else parent.root
-        self.chain: tuple[ComponentInstance, ...] = (self,) if parent is None else (*parent.chain, self)
-        """From the root to this instance."""
-        self.members: list[ComponentInstance] = []
+        self._root = None if parent is None else parent.root
         self.first_trap: BaseException | None = None
-        self.uses_tasks = self.uses_tags = False
+        self.uses_tasks = plan.uses_tasks
+        self.uses_tags = plan.uses_tags
         self.tree: Any = None
         """Of the root: what the scheduler knows about the tree (`tasks.scheduler.Tree`)."""
         self.turns: Any = None
         """Who waits to enter this instance (`tasks.thread.Turns`)."""
-        self._resources: Mapping[ResourceId, ResourceType] = {}
-        self.root.members.append(self)
+
+    def __getattr__(self, name: str) -> Any:
+        """Tables and flags are made when something first needs them."""
+        if name == "flags":
+            self.flags = made = self.context.flags(self.index)
+        elif name in ("handles", "threads"):
+            made = Table(self.store.max_handles)
+            setattr(self, name, made)
+        else:
+            raise AttributeError(f"a component instance has no attribute {name!r}")
+        return made
+
+    @property
+    def root(self) -> ComponentInstance:
+        """The root of the tree."""
+        return self if self._root is None else self._root
+
+    @property
+    def chain(self) -> tuple[ComponentInstance, ...]:
+        """From the root to this instance."""
+        return (self,) if self.parent is None else (*self.parent.chain, self)
+
+    @property
+    def members(self) -> list[ComponentInstance]:
+        """All instances of the tree, from its root on; none once the store is closed."""
+        return [] if self._runtime is None else self._runtime.instances
 
     @property
     def may_enter(self) -> bool:
@@ -120,7 +144,15 @@ class ComponentInstance:
 
     def resource(self, rid: ResourceId) -> ResourceType:
         """The resource type that an identity in this component's types means."""
-        return self._resources[rid]
+        runtime = self._runtime
+        if runtime is None:
+            raise StoreError("the store is closed")
+        return runtime.get(runtime.plan.instances[self.index].resources[rid])  # type: ignore[no-any-return]
+
+    def release(self) -> None:
+        """The store is closed: nothing of a root's tree is needed any more, and it is in no cycle of references then."""
+        if self._runtime is not None:
+            self._runtime.release()
 
     def entering_set(self, caller: ComponentInstance | None) -> tuple[ComponentInstance, ...]:
         """The instances that a call from `caller` (None: the host) enters, outermost first."""
@@ -176,12 +208,12 @@ class ComponentInstance:
 
 
 class RuntimeOptions:
-    """`canonopt`s of one canonical definition, bound."""
+    """`canonopt`s of one canonical definition, bound: `memory`, `realloc` and `callback` when they are first needed."""
 
     __slots__ = (
-        "_context",
-        "_entry",
+        "_options",
         "_post_return",
+        "_runtime",
         "callback",
         "encoding",
         "is_async",
@@ -190,19 +222,25 @@ class RuntimeOptions:
         "realloc",
     )
 
-    def __init__(self, options: Options, slots: list[Any], context: ComponentContext) -> None:
-        def at(slot: int | None) -> Any:
-            return None if slot is None else slots[slot]
+    memory: Any
+    realloc: Func | None
+    callback: Func | None
 
+    def __init__(self, options: Options, runtime: Runtime) -> None:
+        self._options = options
+        self._runtime = runtime
         self.encoding = options.encoding
         self.pointer = options.pointer
         self.is_async = options.is_async
-        self.memory = at(options.memory)
-        self.realloc: Func | None = at(options.realloc)
-        self._post_return: Any = None if options.post_return is None else late(options.post_return, slots)
-        self._context = context
-        self._entry = options.post_return_entry
-        self.callback: Func | None = at(options.callback)
+        self._post_return: Any = None if options.post_return is None else late(options.post_return, runtime)
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("memory", "realloc", "callback"):
+            raise AttributeError(f"options have no attribute {name!r}")
+        slot = getattr(self._options, name)
+        found = None if slot is None else self._runtime.get(slot)
+        setattr(self, name, found)
+        return found
 
     @property
     def post_return(self) -> Func | None:
@@ -210,7 +248,7 @@ class RuntimeOptions:
         found = self._post_return
         if found is not None and not isinstance(found, Func):
             found = self._post_return = found()
-            self._context.set("post_returns", self._entry, found.address)
+            self._runtime.context.set("post_returns", self._options.post_return_entry, found.address)
         return found  # type: ignore[no-any-return]
 
     @property
@@ -219,84 +257,92 @@ class RuntimeOptions:
         return self._post_return is not None
 
 
-def late(item: int | LateExport, slots: list[Any]) -> Callable[[], Func]:
+def late(item: int | LateExport, runtime: Runtime) -> Callable[[], Func]:
     """A function that answers the core function which `item` means."""
     if isinstance(item, LateExport):
-        return partial(_late_export, slots, item)
-    return partial(slots.__getitem__, item)
-
-
-def _late_export(slots: list[Any], item: LateExport) -> Func:
-    return slots[item.instance].exports[item.name]  # type: ignore[no-any-return]
-
-
-class _Resources(Mapping["ResourceId", ResourceType]):
-    """Resource types of a static instance, through the slots."""
-
-    __slots__ = ("_known", "_slots")
-
-    def __init__(self, known: Mapping[ResourceId, int], slots: list[Any]) -> None:
-        self._known = known
-        self._slots = slots
-
-    def __getitem__(self, rid: ResourceId) -> ResourceType:
-        return self._slots[self._known[rid]]  # type: ignore[no-any-return]
-
-    def __iter__(self) -> Any:
-        return iter(self._known)
-
-    def __len__(self) -> int:
-        return len(self._known)
+        return partial(runtime.extract, item.instance, item.name)
+    return partial(runtime.get, item)
 
 
 class Runtime:
-    """A plan being interpreted: the slots and the instances so far."""
+    """A plan being interpreted: the slots and the instances so far.
 
-    __slots__ = ("cache", "component", "context", "imports", "instances", "plan", "slots", "store")
+    Only what could be noticed is done at once (`Plan.eager`); all else is done when a slot is first asked for.
+    """
+
+    __slots__ = ("_exports", "cache", "component", "context", "imports", "instances", "plan", "slots", "store")
 
     def __init__(
         self, store: Store, component: Component, imports: Mapping[tuple[str, ...], Callable[..., Any]]
     ) -> None:
-        plan = component.plan
         self.store = store
         self.component = component
-        self.plan: Plan = plan
+        self.plan: Plan = component.plan
         self.cache: CodeCache = component.code
         self.imports = imports
-        self.slots: list[Any] = [None] * plan.slots
-        self.context = ComponentContext(plan.layout, store.core, len(store.roots))
+        self.slots: list[Any] = [None] * self.plan.slots
+        self.context = ComponentContext(self.plan.layout, store.core, len(store.roots))
+        self._exports: Namespace | None = None
         self.instances: list[ComponentInstance] = []
-        for static in plan.instances:
+        for static in self.plan.instances:
             parent = None if static.parent is None else self.instances[static.parent]
-            made = ComponentInstance(store, parent, static.index, self.context)
-            made._resources = _Resources(static.resources, self.slots)
-            made.uses_tasks, made.uses_tags = plan.uses_tasks, plan.uses_tags
-            self.instances.append(made)
+            self.instances.append(ComponentInstance(self, parent, static.index))
 
     def run(self) -> ComponentInstance:
-        """Do every step; the root instance."""
+        """Do the steps that cannot wait; the root instance."""
         root = self.instances[0]
         self.store.roots.append(root)
+        for index in self.plan.cancellers:
+            self.store.cancellers.add(self.instances[index])
         table = _STEPS
         # Nobody outside may enter while modules are being instantiated; start functions may call out.
         slots = self.slots
         try:
-            for step in self.plan.steps:
+            for step in self.plan.eager:
                 slots[step.slot] = table[type(step)](self, step)
         except BaseException as error:
-            error = trapped(error)
             root.poison(error)
-            raise error
+            raise
         return root
 
-    def item(self, slot: int) -> Any:
-        """What is in a slot; component functions are made when they are first asked for."""
+    def get(self, slot: int) -> Any:
+        """What is in a slot; made if nothing was yet."""
         found = self.slots[slot]
         if found is None:
-            lift = self.plan.lifts.get(slot)
-            if lift is not None:
-                found = self.slots[slot] = self._lift(lift)
+            step = self.plan.lazy.get(slot)
+            if step is not None:
+                found = self.slots[slot] = _STEPS[type(step)](self, step)
+                for remember in self.plan.remembered.get(slot, ()):
+                    pointer: int = found.address
+                    self.context.set(remember.region, remember.index, pointer)
         return found
+
+    def item(self, slot: int) -> Any:
+        """As `get`, for the host. `StoreError` once the store is closed."""
+        self.store.core.check()
+        return self.get(slot)
+
+    def extract(self, instance: int, name: str) -> Any:
+        """An export of the core instance in a slot."""
+        made = self.slots[instance]
+        kind, index = made.template.exports[name]
+        return made.extern(kind, index, name)
+
+    @property
+    def exports(self) -> Namespace:
+        """The exports of the root, as Python sees them."""
+        if self._exports is None:
+            from component_rt.namespace import Namespace
+
+            self._exports = Namespace(self, "", self.plan.type.exports, self.plan.exports)
+        return self._exports
+
+    def release(self) -> None:
+        """Let go of everything; the store is closed."""
+        for instance in self.instances:
+            instance._runtime = None
+        self.slots.clear()
+        self._exports = None
 
     # ------------------------------------------------------------------------------------------------ steps
 
@@ -307,33 +353,35 @@ class Runtime:
         return self.imports[step.path](self, step)
 
     def _instantiate(self, step: InstantiateModule) -> Any:
-        module, slots = self.slots[step.module], self.slots
-        imports = [slots[step.imports[wanted.module, wanted.name]] for wanted in module.decoded.imports]
+        module, get = self.get(step.module), self.get
+        order = step.order
+        if order is None:
+            order = tuple([step.imports[wanted.module, wanted.name] for wanted in module.decoded.imports])
+        imports = [get(slot) for slot in order]
+        if not step.starts:
+            return self._instantiate_core(module, imports)
         instance = self.instances[step.instance]
         entered = [member for member in instance.chain if member.flags[MAY_ENTER]]
         for member in entered:
             member.flags[MAY_ENTER] = 0
-        made = self._instantiate_core(instance, module, imports)
+        if self.plan.uses_tasks and module.decoded.start is not None:
+            from component_rt.canon.task import with_thread
+
+            made = with_thread(self.store, instance, self._instantiate_core)(module, imports)
+        else:
+            made = self._instantiate_core(module, imports)
         for member in entered:
             member.flags[MAY_ENTER] = 1
         return made
 
-    def _instantiate_core(self, instance: ComponentInstance, module: Any, imports: list[Any]) -> Any:
-        if self.plan.uses_tasks and module.decoded.start is not None:
-            from component_rt.canon.task import with_thread
-
-            return with_thread(self.store, instance, instantiate_core)(self.store.core, module, imports)
-        return instantiate_core(self.store.core, module, imports)
+    def _instantiate_core(self, module: Any, imports: list[Any]) -> Any:
+        core = self.store.core
+        if self.plan.self_contained:
+            return CoreInstance(core, module, imports)
+        return instantiate_core(core, module, imports)
 
     def _extract(self, step: Extract) -> Any:
-        item = self.slots[step.instance].exports[step.name]
-        return item
-
-    def _remember(self, step: Remember) -> Any:
-        item = self.slots[step.slot]
-        pointer = item.address if isinstance(item, Func) else native.address(item.definition)
-        self.context.set(step.region, step.index, pointer)
-        return item
+        return self.extract(step.instance, step.name)
 
     def _resource(self, step: MakeResource) -> ResourceType:
         instance = self.instances[step.instance]
@@ -341,21 +389,28 @@ class Runtime:
         if step.dtor is not None:
             from component_rt.canon.resource import destructor
 
-            rt.dtor = destructor(self.slots[step.dtor], step.wide)
+            rt.dtor = destructor(self.get(step.dtor), step.wide)
+        exported = self.component.resource_exports.get(step.slot)
+        if exported is not None:
+            interface, rt.name = exported
+            rt.complete = partial(self._complete, interface)
         return rt
+
+    def _complete(self, interface: str) -> None:
+        """Objects of an exported resource may come out of any function: its class is completed when that happens."""
+        self.exports[interface]
 
     def _lift(self, step: Lift) -> Any:
         from component_rt.canon.lift import LiftedFunc
 
-        options = RuntimeOptions(step.options, self.slots, self.context)
-        func = late(step.func, self.slots)
-        return LiftedFunc(self.instances[step.instance], step.type, func, options, self.cache)
+        options = RuntimeOptions(step.options, self)
+        return LiftedFunc(self.instances[step.instance], step.type, late(step.func, self), options, self.cache)
 
     def _lower(self, step: Lower) -> Any:
         from component_rt.canon.lower import lower
 
-        options = RuntimeOptions(step.options, self.slots, self.context)
-        made = lower(self.instances[step.instance], self.item(step.func), options, step.core_type, self.cache)
+        options = RuntimeOptions(step.options, self)
+        made = lower(self.instances[step.instance], self.get(step.func), options, step.core_type, self.cache)
         ref = native.ffi.cast("VMFuncRef *", made.address)
         self.context.set("lowerings", step.index, native.address(ref.native_call), native.address(ref.vmctx))
         return made
@@ -363,8 +418,8 @@ class Runtime:
     def _builtin(self, step: Builtin) -> Any:
         from component_rt.canon.builtins import make_builtin
 
-        table = None if step.table is None else self.slots[step.table]
-        options = RuntimeOptions(step.options, self.slots, self.context)
+        table = None if step.table is None else self.get(step.table)
+        options = RuntimeOptions(step.options, self)
         made = make_builtin(self.instances[step.instance], step.definition, options, table)
         self.context.set("trampolines", step.index, made.address)
         return made
@@ -375,8 +430,8 @@ class Runtime:
         return python_value(step.type, step.value)
 
     def _start(self, step: StartFunction) -> Any:
-        function = self.item(step.func).host_function("start", "start")
-        return function(*[self.slots[slot] for slot in step.args])
+        function = self.get(step.func).host_function("start", "start")
+        return function(*[self.get(slot) for slot in step.args])
 
 
 _STEPS: dict[type[Step], Callable[[Runtime, Any], Any]] = {
@@ -384,11 +439,11 @@ _STEPS: dict[type[Step], Callable[[Runtime, Any], Any]] = {
     ImportItem: Runtime._import,
     InstantiateModule: Runtime._instantiate,
     Extract: Runtime._extract,
-    Remember: Runtime._remember,
     MakeResource: Runtime._resource,
     Lower: Runtime._lower,
     Builtin: Runtime._builtin,
     Constant: Runtime._constant,
+    Lift: Runtime._lift,
     StartFunction: Runtime._start,
 }
 
@@ -398,7 +453,6 @@ def instantiate_plan(
 ) -> Runtime:
     """Interpret the component's plan. `imports[path](runtime, step)` makes the item of each leaf of the imports."""
     store.core.check()
-    assert component.engine is store.engine
     runtime = Runtime(store, component, imports)
     runtime.run()
     return runtime

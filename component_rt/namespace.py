@@ -253,6 +253,20 @@ class _Shape:
         return found
 
 
+def resource_exports(component: Component) -> dict[int, tuple[str, str]]:
+    """The resource types of exported interfaces that have functions for them, by slot: the first interface and the name."""
+    found: dict[int, tuple[str, str]] = {}
+    for name, of in component.plan.type.exports.items():
+        if isinstance(of, t.InstanceType) and (shape := _Shape.of(component, of.exports)).methods:
+            inner = component.plan.exports[name]
+            assert isinstance(inner, InstanceItem)
+            for resource in shape.resources:
+                slot = inner.exports[resource]
+                if isinstance(slot, int):
+                    found.setdefault(slot, (name, resource))
+    return found
+
+
 def attach(cls: type[GuestResource], plain: PlainName, item: Callable[[], Any], label: str) -> None:
     """Make one function of a resource a method, static method or the constructor of its class."""
     name = "__new__" if plain.kind == "constructor" else kebab_to_snake(plain.label)
@@ -291,28 +305,16 @@ class Instance:
     `exports` has what it exports, `imports` the types of its imports (so that host code can make values of them).
     """
 
-    __slots__ = ("__weakref__", "_imports", "_runtime", "exports")
+    __slots__ = ("__weakref__", "_imports", "_runtime")
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        plan = runtime.plan
-        types = plan.type
-        self.exports = Namespace(runtime, "", types.exports, plan.exports)
         self._imports: Namespace | None = None
-        # Objects of exported resources may come out of any function: their classes are completed when that happens.
-        for name, of in types.exports.items():
-            if isinstance(of, t.InstanceType) and (shape := _Shape.of(runtime.component, of.exports)).methods:
-                self._complete_later(name, shape.resources)
 
-    def _complete_later(self, name: str, resources: tuple[str, ...]) -> None:
-        inner = self._runtime.plan.exports[name]
-        assert isinstance(inner, InstanceItem)
-        for resource in resources:
-            found: Any = inner.exports[resource]
-            rt = self._runtime.item(found) if isinstance(found, int) else found
-            if isinstance(rt, ResourceType) and rt.impl is not None and rt.py_class is None and rt.complete is None:
-                rt.name = resource
-                rt.complete = partial(self.exports.__getitem__, name)
+    @property
+    def exports(self) -> Namespace:
+        """What the instance exports: functions, classes, interfaces."""
+        return self._runtime.exports
 
     @property
     def imports(self) -> Namespace:
@@ -341,4 +343,4 @@ class Instance:
         return self.root.first_trap
 
     def __repr__(self) -> str:
-        return f"<Instance: {', '.join(self.exports)}>"
+        return f"<Instance: {', '.join(self._runtime.plan.type.exports)}>"

@@ -76,11 +76,16 @@ class ImportItem(Step):
 
 @record(kw_only=True)
 class InstantiateModule(Step):
-    """Instantiate the module in slot `module`; `imports` gives the slot for each pair of names."""
+    """Instantiate the module in slot `module`; `imports` gives the slot for each pair of names.
+
+    `order` is the same in the order of the module's imports, where the module is known; `starts`: instantiating it may run code.
+    """
 
     module: Slot
     imports: Mapping[tuple[str, str], Slot]
     instance: int
+    order: tuple[Slot, ...] | None
+    starts: bool
 
 
 @record(kw_only=True)
@@ -224,6 +229,12 @@ class Plan:
     steps: tuple[Step, ...]
     lifts: Mapping[Slot, Lift]
     """Component functions, which are made when they are first needed: most exports are never called."""
+    eager: tuple[Step, ...]
+    """The steps that anybody could notice: what instantiating means. They, and calls, bring about others."""
+    lazy: Mapping[Slot, Step]
+    """What fills a slot when something first asks for it."""
+    remembered: Mapping[Slot, Sequence[Remember]]
+    """Which entries of the context a slot belongs in."""
     slots: int
     instances: tuple[StaticInstance, ...]
     imports: tuple[ImportItem, ...]
@@ -237,8 +248,13 @@ class Plan:
     """Whether a core module in it can throw exceptions: then calls between guests need somebody who stops them."""
     uses_tasks: bool
     """Whether anything in it can see that there are tasks: async functions, context storage and their like."""
+    cancellers: frozenset[int]
+    """Static instances that have `task.cancel`."""
+    self_contained: bool
+    """Whether it has no modules but its own: validation has then compared the types of all that is linked."""
 
 
+_NOTICED = (ImportItem, InstantiateModule, StartFunction)
 _TASKLESS = frozenset({"resource.new", "resource.drop", "resource.rep"})
 
 
@@ -246,10 +262,17 @@ def make_plan(component: m.ValidatedComponent) -> Plan:
     """The plan for a component. Raises `ExhaustionError` if it would be out of all proportion."""
     planner = _Planner(component)
     exports = planner.run()
+    remembered: dict[Slot, list[Remember]] = {}
+    for step in planner.steps:
+        if isinstance(step, Remember):
+            remembered.setdefault(step.slot, []).append(step)
     return Plan(
         type=component.type,
         steps=tuple([step for step in planner.steps if not isinstance(step, Lift)]),
         lifts={step.slot: step for step in planner.steps if isinstance(step, Lift)},
+        eager=tuple([step for step in planner.steps if isinstance(step, _NOTICED)]),
+        lazy={step.slot: step for step in planner.steps if not isinstance(step, (*_NOTICED, Remember))},
+        remembered=remembered,
         slots=planner.slots,
         instances=tuple(planner.instances),
         imports=tuple(step for step in planner.steps if isinstance(step, ImportItem)),
@@ -260,6 +283,12 @@ def make_plan(component: m.ValidatedComponent) -> Plan:
         uses_tags=any(isinstance(s, LoadModule) and bool(s.definition.module.tags) for s in planner.steps)
         or any(isinstance(s, ImportItem) and isinstance(s.type, t.CoreModuleType) for s in planner.steps),
         uses_tasks=planner.uses_tasks,
+        cancellers=frozenset(
+            [s.instance for s in planner.steps if isinstance(s, Builtin) and s.definition.name == "task.cancel"]
+        ),
+        self_contained=not any(
+            isinstance(s, ImportItem) and isinstance(s.type, t.CoreModuleType) for s in planner.steps
+        ),
     )
 
 
@@ -293,6 +322,7 @@ class _Planner:
         self.uses_tasks = False
         self._extracts: dict[tuple[Slot, str], Slot] = {}
         self._modules: dict[int, Slot] = {}
+        self._definitions: dict[Slot, m.CoreModuleDef] = {}
         self.regions: dict[str, int] = {}
         self._remembered: set[tuple[str, Slot]] = set()
 
@@ -351,6 +381,7 @@ class _Planner:
         slot = self._modules.get(id(d))
         if slot is None:
             slot = self._modules[id(d)] = self._add(LoadModule(slot=self._slot(), definition=d))
+            self._definitions[slot] = d
         return slot
 
     def _core_instantiate(self, scope: _Scope, d: m.CoreInstantiate) -> Item:
@@ -359,8 +390,16 @@ class _Planner:
         assert isinstance(wanted, t.CoreModuleType)
         imports = {(module, name): self._export_of(args[module], name) for module, name in wanted.imports}
         module = scope.spaces[Sort.CORE_MODULE][d.module]
+        known = self._definitions.get(module)
         return self._add(
-            InstantiateModule(slot=self._slot(), module=module, imports=imports, instance=scope.instance.index)
+            InstantiateModule(
+                slot=self._slot(),
+                module=module,
+                imports=imports,
+                instance=scope.instance.index,
+                order=None if known is None else tuple([imports[i.module, i.name] for i in known.module.imports]),
+                starts=known is None or known.module.start is not None,
+            )
         )
 
     def _now(self, item: Slot | LateExport) -> Slot:

@@ -92,7 +92,10 @@ class Store:
             return
         self.core.close()
         self.orphans.clear()
+        for root in self.roots:
+            root.release()
         self.roots.clear()
+        self.cancellers.clear()
         for rt in self.host_types.values():
             rt.host.close()
         self.host_types.clear()

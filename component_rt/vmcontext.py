@@ -20,13 +20,10 @@ import attrs
 from core_rt import native
 from core_rt.errors import EngineBug
 from core_rt.native import ffi
-from core_rt.vm.structs import COMPONENT_MAGIC, POISON, Struct
+from core_rt.vm.structs import COMPONENT_MAGIC, POISON, InstanceHeader, Struct
 
 __all__ = ["MAY_ENTER", "MAY_LEAVE", "ComponentContext", "ComponentLayout"]
 
-INSTANCE_HEADER: Final = Struct(
-    "ComponentInstanceHeader", "u32 magic,u32 size,u64 handle,ptr store,u64 reserved", align=16
-)
 VMComponentHeader: Final = Struct(
     "VMComponentHeader",
     # `may_block`: whether the running task may block (0 while a synchronous task of a host that cannot wait runs).
@@ -72,31 +69,26 @@ class ComponentLayout:
             at += self.counts.get(name, 0) * struct.size
         object.__setattr__(self, "offsets", offsets)
         object.__setattr__(self, "size", (at + 15) & -16)
-        header = COMPONENT_MAGIC.to_bytes(4, "little") + (INSTANCE_HEADER.size + self.size).to_bytes(4, "little")
+        header = COMPONENT_MAGIC.to_bytes(4, "little") + (InstanceHeader.size + self.size).to_bytes(4, "little")
         begin = COMPONENT_MAGIC.to_bytes(4, "little") + self.instances.to_bytes(4, "little")
         flags = b"\1\0\0\0" * (2 * self.instances)
         body = begin.ljust(VMComponentHeader.size, b"\0") + flags
         poison = POISON.to_bytes(8, "little") * ((self.size - len(body)) // 8)
-        object.__setattr__(self, "template", header.ljust(INSTANCE_HEADER.size, b"\0") + body + poison)
+        object.__setattr__(self, "template", header.ljust(InstanceHeader.size, b"\0") + body + poison)
 
 
 class ComponentContext:
-    """Owns the block. `address` is the context pointer."""
+    """The block, which lives as long as the store's context. `address` is the context pointer."""
 
-    __slots__ = ("_block", "_words", "address", "layout")
+    __slots__ = ("address", "layout")
 
     def __init__(self, layout: ComponentLayout, store: Any, handle: int) -> None:
         self.layout = layout
-        size = INSTANCE_HEADER.size + layout.size
-        self._block: Any = native.new_block(size)
-        ffi.memmove(self._block, layout.template, size)
-        start = native.address(self._block)
-        self.address = start + INSTANCE_HEADER.size
-        self._words: Any = ffi.cast("uint64_t *", self.address)
-        context = native.address(store.context)
-        header = ffi.cast("uint64_t *", start)
-        header[1], header[2] = handle, context
-        self._words[1], self._words[2] = context, native.address(store.context.builtins)
+        self.address = native.component(store.context, layout.template, handle)
+
+    @property
+    def _words(self) -> Any:
+        return ffi.cast("uint64_t *", self.address)
 
     def flags(self, instance: int) -> Any:
         """The flags words of a static instance: a `uint32_t *`."""
@@ -105,10 +97,11 @@ class ComponentContext:
     def set(self, region: str, index: int, *pointers: int) -> None:
         """Set entry `index` of a region, once."""
         at = self.layout.offsets[region] // 8 + index * len(pointers)
+        words = self._words
         for place, pointer in enumerate(pointers, at):
-            if self._words[place] != POISON:
+            if words[place] != POISON:
                 raise EngineBug(f"{region}[{index}] of a component context set twice")
-            self._words[place] = pointer
+            words[place] = pointer
 
     def get(self, region: str, index: int, word: int = 0, width: int = 1) -> int:
         """A pointer that was set."""

@@ -44,8 +44,6 @@ def make_builtin(instance: ComponentInstance, definition: CanonBuiltin, options:
         maker: Maker = BUILTINS.get(definition.name, _unavailable)
         return maker(instance, definition, options, table)
 
-    if definition.name == "task.cancel":
-        instance.store.cancellers.add(instance)
     return core_function(instance.store, definition.core_type, make, definition.name)
 
 

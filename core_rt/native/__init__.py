@@ -28,7 +28,7 @@ from core_rt.native.fiber import (
     running,
     thread_token,
 )
-from core_rt.native.instance import grow_table, host_func, instantiate, keep, share_memory
+from core_rt.native.instance import component, grow_table, host_func, instantiate, keep, share_memory
 from core_rt.native.lib import CData, Shim, address, ffi, lib, pointer
 from core_rt.native.memory import Image, Reservation, set_pool_limits, statistics
 from core_rt.native.store import StoreContext, interrupt_engine, new_block
@@ -54,6 +54,7 @@ __all__ = [
     "call_int",
     "call_into",
     "catches",
+    "component",
     "enter_code",
     "ffi",
     "frames",

@@ -122,6 +122,7 @@ uint64_t vm_instantiate(VMStoreContext *store, const VMTemplate *plan, uint64_t 
 void vm_share(VMMemoryDefinition *to, const VMMemoryDefinition *from);
 int vm_table_grow(VMTableDefinition *table, uint64_t elements);
 uint64_t vm_keep(VMStoreContext *store, uint64_t size);
+uint64_t vm_component(VMStoreContext *store, const uint8_t *prefix, uint64_t size, uint64_t handle);
 uint64_t vm_host_func(VMStoreContext *store, uint64_t index, void *native_call, void *signature, uint32_t type_id,
                       uint32_t handle);
 

@@ -176,6 +176,20 @@ static void *keep(VMStoreContext *context, uint64_t size) {
 
 uint64_t vm_keep(VMStoreContext *store, uint64_t size) { return (uint64_t)keep(store, size); }
 
+/* The context of a component's instances, which begins as a copy of `prefix`: an InstanceHeader, then a header whose second and
+ * third word are the store and its builtins (component_rt/vmcontext.py). */
+uint64_t vm_component(VMStoreContext *store, const uint8_t *prefix, uint64_t size, uint64_t handle) {
+  InstanceHeader *block = keep(store, size);
+  if (!block) return 0;
+  memcpy(block, prefix, size);
+  block->handle = handle;
+  block->store = store;
+  void **context = (void **)context_of(block);
+  context[1] = store;
+  context[2] = store->builtins;
+  return (uint64_t)context;
+}
+
 /* A VMFuncRef to function `index` of the store's host. */
 uint64_t vm_host_func(VMStoreContext *store, uint64_t index, void *native_call, void *signature, uint32_t type_id,
                       uint32_t handle) {

@@ -1,4 +1,4 @@
-"""Instances and functions of the host, as C makes them (`instance.c`)."""
+"""Instances, contexts of components, and functions of the host, as C makes them (`instance.c`)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from core_rt.native.lib import CData, exhausted, ffi, lib
 
-__all__ = ["grow_table", "host_func", "instantiate", "keep", "share_memory"]
+__all__ = ["component", "grow_table", "host_func", "instantiate", "keep", "share_memory"]
 
 _instantiate = lib.vm_instantiate
 _host_func = lib.vm_host_func
@@ -19,6 +19,14 @@ def instantiate(context: CData, plan: CData, number: int, imports: Sequence[int]
     `imports` has the address of a `VMFuncRef` or a definition for each import.
     """
     made = _instantiate(context, plan, number, imports or _NULL)
+    if not made:
+        exhausted("no memory for an instance")
+    return made
+
+
+def component(context: CData, prefix: bytes, handle: int) -> int:
+    """The address of a component's context, which begins as a copy of `prefix` (instance header included). `ExhaustionError`."""
+    made = lib.vm_component(context, prefix, len(prefix), handle)
     if not made:
         exhausted("no memory for an instance")
     return made
