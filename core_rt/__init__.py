@@ -6,7 +6,7 @@ Importing it loads the engine, LLVM's binding included, so that nothing is left 
 
 from __future__ import annotations
 
-from core_rt.compile.jit import preload as _preload
+from core_rt.compile.preload import preload as _preload
 from core_rt.config import Config, Features
 from core_rt.engine import Engine
 from core_rt.errors import (
