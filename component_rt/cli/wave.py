@@ -14,6 +14,7 @@ Recursion goes as deep as the type, which the runtime bounds.
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 from collections.abc import Callable, Sequence
@@ -48,7 +49,7 @@ class WaveError(WasmError):
 _TOKEN = re.compile(
     r"""
     (?P<space>(?:\s|//[^\n]*)+)
-  | (?P<number>-?(?:[0-9][0-9a-zA-Z_]*(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?|inf\b))
+  | (?P<number>-?(?:[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?(?![0-9a-zA-Z_])|[0-9][0-9a-zA-Z_]*|inf(?![0-9a-zA-Z-])))
   | (?P<label>%?[a-zA-Z][0-9a-zA-Z]*(?:-[0-9a-zA-Z]+)*)
   | (?P<multiline>\"\"\"\r?\n.*?\"\"\")
   | (?P<string>"(?:[^"\\\n]|\\.)*")
@@ -203,7 +204,7 @@ class _Parser:
 
     def label(self, what: str) -> tuple[str, _Token]:
         token = self.peek()
-        if token.kind != "label":
+        if token.kind != "label" and token.text != "inf":
             raise self.wanted(what)
         self.next += 1
         return token.text.removeprefix("%"), token
@@ -249,7 +250,7 @@ class _Parser:
             try:
                 value = struct.unpack("<f", struct.pack("<f", value))[0]
             except OverflowError:
-                raise self.error(f"{token.text} is out of range for f32") from None
+                value = math.copysign(math.inf, value)
         self.next += 1
         return value
 
@@ -362,9 +363,13 @@ class _Parser:
 
     def flags(self, kind: Any) -> frozenset[str]:
         self.expect("{")
+        found: set[str] = set()
 
         def item(index: int) -> str:
             label, token = self.label("a flag")
+            if label in found:
+                raise self.error(f"flag `{label}` is given twice", token)
+            found.add(label)
             if label not in kind.labels:
                 raise self.error(f"`{kind}` has no flag `{label}`; it has {', '.join(kind.labels)}", token)
             return label
