@@ -2,7 +2,7 @@
 
 For each signature Python source is generated once: a subclass of `Func` whose `__call__` packs the arguments with one `struct`
 call and makes one C call, which answers the result (`native/calls.c`: nothing passes through memory that another thread could
-write to); and for host functions a wrapper that does the reverse through typed pointers. `struct` and the pointers check type and
+write to); and for host functions a wrapper that does the reverse through typed views. `struct` and the views check type and
 range in C; what they refuse (unsigned values, wrong types) goes to `core_rt.values`, which converts or says what is wrong.
 """
 
@@ -230,15 +230,8 @@ def python_func(store: Store, deftype: DefType, function: Callable[..., Any], na
 
 # ---------------------------------------------------------------------------------------------------- generated code
 
-# Where a value of a kind is read and written: pointer attribute of the store, index factor.
-_POINTER = {
-    "i32": ("i32", 4),
-    "i64": ("i64", 2),
-    "f32": ("f32", 4),
-    "f64": ("f64", 2),
-    "func": ("u64", 2),
-    "ref": ("u32", 4),
-}
+# Where host functions read and write a value of a kind: view of the values buffer, index factor.
+_VIEWS = {"i32": ("i", 4), "i64": ("q", 2), "f32": ("f", 4), "f64": ("d", 2), "func": ("Q", 2), "ref": ("I", 4)}
 _BITS = {"i32": 32, "i64": 64, "f32": 32, "f64": 64}
 
 # How an argument of a kind is packed; which C call has a result of a kind, and what that is to the C side.
@@ -269,20 +262,20 @@ _GLOBALS: dict[str, Any] = {
 
 
 def _load(kind: str, index: int, type_name: str) -> str:
-    """Source of an expression for the value in slot `index`."""
+    """Source of an expression for the argument in slot `index`."""
     if kind == "v128":
         return f"ffi.buffer(store.u64 + {2 * index}, 16)[:]"
-    pointer, factor = _POINTER[kind]
-    text = f"store.{pointer}[{factor * index}]"
+    view, factor = _VIEWS[kind]
+    text = f"view_{view}[{factor * index}]"
     return f"from_ref(store, {type_name}, {text})" if kind in ("func", "ref") else text
 
 
 def _store_checked(kind: str, index: int, value: str, type_name: str) -> str:
-    """Source of a statement that stores any acceptable value, slowly if need be."""
+    """Source of a statement that stores any acceptable result, slowly if need be."""
     if kind == "v128":
         return f"ffi.buffer(store.u64 + {2 * index}, 16)[:] = vector({value}).to_bytes(16, 'little')"
-    pointer, factor = _POINTER[kind]
-    place = f"store.{pointer}[{factor * index}]"
+    view, factor = _VIEWS[kind]
+    place = f"view_{view}[{factor * index}]"
     if kind in ("func", "ref"):
         return f"{place} = to_ref(store, {type_name}, {value})"
     convert = "integer" if kind[0] == "i" else "number"
@@ -366,7 +359,7 @@ def _host_wrapper(store: Store, type_: FuncType, function: Callable[..., Any]) -
     make = _wrappers.get(type_)
     if make is None:
         make = _wrappers[type_] = _compile(*_wrapper_source(type_), f"host {type_}")
-    return make(store, function)
+    return store.late_host(lambda: make(store, function))
 
 
 def _wrapper_source(type_: FuncType) -> tuple[str, dict[str, Any]]:
@@ -377,17 +370,15 @@ def _wrapper_source(type_: FuncType) -> tuple[str, dict[str, Any]]:
     for i, t in enumerate(type_.params):
         names[f"T{i}"] = t
         args.append(_load(params[i], i, f"T{i}"))
-    used = sorted({_POINTER[k][0] for k in (*params, *results) if k in _POINTER})
+    used = sorted({_VIEWS[k][0] for k in (*params, *results) if k in _VIEWS})
     lines = ["def generated(store, function):"]
-    lines += [f" p_{p} = store.{p}" for p in used]
+    lines += [f" view_{code} = store.view({code!r})" for code in used]
     lines.append(" def host():")
     has_refs = "func" in params or "ref" in params or "func" in results or "ref" in results
     if has_refs:  # the arguments are held by Python then, and what the function returns is not made yet
         lines.append(f"  arguments = ({''.join(f'{a}, ' for a in args)})")
         lines.append("  store.refs.safepoint()")
     call = "function(*arguments)" if has_refs else f"function({', '.join(args)})"
-    for p in used:
-        call = call.replace(f"store.{p}[", f"p_{p}[")
     for i, t in enumerate(type_.results):
         names[f"R{i}"] = t
     if not results:
@@ -404,8 +395,8 @@ def _wrapper_source(type_: FuncType) -> tuple[str, dict[str, Any]]:
         lines += [f"  r{i} = to_ref(store, R{i}, r{i})" for i, kind in enumerate(results) if kind in ("ref", "func")]
         for i, kind in enumerate(results):
             if kind in ("ref", "func"):
-                pointer, factor = _POINTER[kind]
-                lines.append(f"  p_{pointer}[{factor * i}] = r{i}")
+                view, factor = _VIEWS[kind]
+                lines.append(f"  view_{view}[{factor * i}] = r{i}")
             else:
                 lines += _store_result(kind, i)
     lines.append(" return host")
@@ -415,10 +406,10 @@ def _wrapper_source(type_: FuncType) -> tuple[str, dict[str, Any]]:
 def _store_result(kind: str, i: int) -> list[str]:
     if kind in ("v128", "func", "ref"):
         return [f"  {_store_checked(kind, i, f'r{i}', f'R{i}')}"]
-    pointer, factor = _POINTER[kind]
+    view, factor = _VIEWS[kind]
     return [
-        f"  try: p_{pointer}[{factor * i}] = r{i}",
-        f"  except (TypeError, OverflowError): {_store_checked(kind, i, f'r{i}', '')}",
+        f"  try: view_{view}[{factor * i}] = r{i}",
+        f"  except (TypeError, ValueError, OverflowError): {_store_checked(kind, i, f'r{i}', '')}",
     ]
 
 

@@ -241,6 +241,10 @@ class Store:
         self._hosts.append(function)
         return len(self._hosts) - 1
 
+    def view(self, code: str) -> memoryview:
+        """The values buffer as numbers of a `struct` code (i I q Q f d), for host functions: quicker than a pointer."""
+        return self.native.view(code)
+
     def late_host(self, make: Callable[[], Callable[[], object]]) -> Callable[[], object]:
         """What to register for a host function that `make()` gives on its first call; from then on it is called directly."""
         hosts = self._hosts
@@ -341,13 +345,16 @@ class Store:
         context = self.context
         level = self.level
         hosts = self._hosts
+        word = None
         resume = native.resume_running
         while True:
             try:
                 while status:
                     if status == _HOST_CALL:
+                        if word is None:
+                            word = self.native.view("host_index")
                         self.level = level + 1
-                        answer = hosts[context.host_index]()
+                        answer = hosts[word[0]]()
                         self.level = level
                         if answer is PARK:
                             fiber = ffi.cast("VMFiber *", context.running)

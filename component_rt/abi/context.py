@@ -66,7 +66,7 @@ class NoMemory:
 
 NO_MEMORY: Final = NoMemory()
 _PACK_REALLOC = {4: struct.Struct("16sI12xI12xI12xI12x").pack, 8: struct.Struct("16sQ8xQ8xQ8xQ8x").pack}
-_POINTERS = frozenset({"u32", "i32", "u64", "i64", "f32", "f64"})
+_VIEWS = {"u32": "I", "i32": "i", "u64": "Q", "i64": "q", "f32": "f", "f64": "d"}
 
 
 @attrs.define(eq=False)
@@ -107,10 +107,11 @@ class LiftLowerContext:
         )
 
     def __getattr__(self, name: str) -> Any:
-        """The store's buffer of core values as typed pointers: `u32`, `i32`, `u64`, `i64`, `f32`, `f64`."""
-        if name in _POINTERS:
-            return getattr(self.instance.store.core, name)
-        raise AttributeError(name)
+        """The store's buffer of core values as typed views: `u32`, `i32`, `u64`, `i64`, `f32`, `f64`."""
+        code = _VIEWS.get(name)
+        if code is None:
+            raise AttributeError(name)
+        return self.instance.store.core.view(code)
 
     @property
     def words(self) -> Words:

@@ -41,7 +41,7 @@ _CODES = {
 }
 _UNSIGNED = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
-# Where a core value of a kind stands in the store's buffer: typed pointer, index factor.
+# Where a core value of a kind stands in the store's buffer: typed view, index factor.
 POINTERS = {
     "u32": ("u32", 4),
     "s32": ("i32", 4),

@@ -16,7 +16,7 @@ def compile_source(text: str) -> CodeType:
     return compile(text, "<canonical abi>", "exec")
 
 
-# Names of typed pointers to the store's buffer (`abi.context`), which a stem and a number may add up to.
+# Names of typed views of the store's buffer (`abi.context`), which a stem and a number may add up to.
 _TAKEN = frozenset({"u32", "i32", "u64", "i64", "f32", "f64"})
 
 

@@ -7,11 +7,12 @@ from typing import Final, TypeAlias
 
 from core_rt.errors import StoreError
 from core_rt.native.lib import CData, address, exhausted, ffi, lib
+from core_rt.vm import structs
 
 __all__ = ["StoreContext", "interrupt_engine", "new_block"]
 
-_Block: TypeAlias = tuple[CData, Callable[[CData], None], tuple[CData, ...]]
-"""A `VMStoreContext *`, what recycles it, and its values buffer as typed pointers."""
+_Block: TypeAlias = tuple[CData, Callable[[CData], None], tuple[CData, ...], dict[str, memoryview]]
+"""A `VMStoreContext *`, what recycles it, its values buffer as typed pointers, and the views that were made of it."""
 
 _POOLED: Final = 64
 _pool: list[_Block] = []
@@ -24,13 +25,13 @@ class StoreContext:
     `pointers` is the values buffer as `uint32_t *`, `uint64_t *`, `int32_t *`, `int64_t *`, `float *` and `double *`.
     """
 
-    __slots__ = ("__weakref__", "closed", "context", "pointers")
+    __slots__ = ("__weakref__", "_views", "closed", "context", "pointers")
 
     def __init__(self) -> None:
         try:
-            context, recycle, self.pointers = _pool.pop()
+            context, recycle, self.pointers, self._views = _pool.pop()
         except IndexError:
-            context, recycle, self.pointers = _new_context()
+            context, recycle, self.pointers, self._views = _new_context()
         else:
             lib.vm_store_renew(context)
         # This pointer owns the context, and whoever holds an address in it holds this pointer: cffi calls `recycle` with the last
@@ -43,6 +44,18 @@ class StoreContext:
     def address(self) -> int:
         """Of the context."""
         return address(self.context)
+
+    def view(self, what: str) -> memoryview:
+        """The values buffer as numbers of a `struct` code (i I q Q f d), or the word "host_index"; for use while a guest is run."""
+        found = self._views.get(what)
+        if found is None:
+            if what == "host_index":
+                found = memoryview(ffi.buffer(ffi.addressof(self.context, what), 4)).cast("I")
+            else:
+                buffer = ffi.buffer(self.context.values, structs.VALUES_CAPACITY * structs.VALRAW_SIZE)
+                found = memoryview(buffer).cast(what)  # type: ignore[call-overload]
+            self._views[what] = found
+        return found
 
     def interrupt(self) -> None:
         """Make a running guest leave with `STATUS_INTERRUPT` at its next check. From any thread."""
@@ -71,6 +84,7 @@ def _new_context() -> _Block:
     values = context.values
     types = ("uint32_t *", "uint64_t *", "int32_t *", "int64_t *", "float *", "double *")
     pointers = tuple([ffi.cast(type_, values) for type_ in types])
+    views: dict[str, memoryview] = {}
     pool, empty, free = (
         _pool,
         lib.vm_store_empty,
@@ -81,11 +95,11 @@ def _new_context() -> _Block:
         # A store that a daemon thread is inside at the end of the process is refused (STATUS_BUSY) and stays.
         if empty(context) == 0:
             if len(pool) < _POOLED:
-                pool.append((context, recycle, pointers))
+                pool.append((context, recycle, pointers, views))
             else:
                 free(context)
 
-    return context, recycle, pointers
+    return context, recycle, pointers, views
 
 
 def interrupt_engine(number: int) -> None:
