@@ -114,7 +114,8 @@ class Component:
             if self._facts_key is not None and self.engine.cache is not None:
                 from component_rt.facts import store_facts
 
-                store_facts(self.engine.cache, self._facts_key, (self.type, self._plan))
+                with without_collections():
+                    store_facts(self.engine.cache, self._facts_key, (self.type, self._plan))
         return self._plan
 
     @cached_property

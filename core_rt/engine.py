@@ -7,9 +7,10 @@ import threading
 from typing import TYPE_CHECKING, Any, Literal, final
 
 from core_rt import native
+from core_rt.binary.decode import decode_module
 from core_rt.binary.nested import core_modules
 from core_rt.compile import Compiler
-from core_rt.compile.ahead import Progress, open_cache
+from core_rt.compile.ahead import Progress, compile_ahead, open_cache
 from core_rt.config import Config
 from core_rt.values import kind_of
 
@@ -90,9 +91,12 @@ class Engine:
     def precompile(self, data: bytes | bytearray | memoryview, progress: Progress | None = None) -> None:
         """Optimise a module, or all core modules of a component, and leave the code in the cache for this and other processes.
 
-        `progress(done, total)` is called after each part. Raises `DecodeError`, `ValidationError`.
+        `progress(done, total)` is called after each part, perhaps by another thread. Large modules are compiled by several processes.
+        Raises `DecodeError`, `ValidationError`.
         """
         from core_rt.module import Module
 
-        for part in core_modules(data):
-            Module(self, part).compile_all(progress)
+        modules = [Module.from_decoded(self, decode_module(part, self.config.features)) for part in core_modules(data)]
+        compile_ahead([module.compiled for module in modules], self.cache, progress)
+        for module in modules:
+            module.keep_image()

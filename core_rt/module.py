@@ -96,7 +96,7 @@ class Module:
         if self.engine.config.tiers == "eager":
             self.compiled.compile_eagerly()
         else:
-            compile_ahead(self.compiled, self.engine.cache, progress)
+            compile_ahead([self.compiled], self.engine.cache, progress)
 
     @property
     def compiled(self) -> CompiledModule:
@@ -141,7 +141,7 @@ class Module:
         Possible when every active segment goes to one memory at a constant place within its initial size.
         """
         cache = self.engine.cache
-        if cache is None or not self.decoded.data_segments:
+        if cache is None or len(self.decoded.data) < _IMAGE_FROM:
             return self._new_images()
         key = entry_key("image 1", self.decoded.digest)
         entry = cache.open(key)
@@ -149,6 +149,10 @@ class Module:
             memory, size = _IMAGE_FOOT.unpack(entry.contents[-_IMAGE_FOOT.size :])
             return {memory: Image.of_file(entry.fd, size)}
         return self._new_images(key)
+
+    def keep_image(self) -> None:
+        """Leave what a memory begins with in the code cache."""
+        self._images()
 
     def _new_images(self, key: bytes | None = None) -> dict[int, Image]:
         """Images made from the segments, kept in the cache under `key`."""

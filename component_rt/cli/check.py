@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,20 +53,29 @@ def validate_files(files: Sequence[Path], as_json: bool) -> int:
 
 
 def compile_files(files: Sequence[Path]) -> None:
-    """Put the optimised code of each file into the cache."""
+    """Put into the cache all that a start of each file can do without making: optimised code, images, what is known about it."""
     import core_rt
+    from component_rt.component import Component
 
     engine = core_rt.Engine(core_rt.Config())
     for path in files:
         data = read_wasm(path)
         start = time.monotonic()
-        with _progress(f"compiling {path.name}"):
-            engine.precompile(data)
+        with _progress(f"compiling {path.name}") as progress:
+            engine.precompile(data, progress)
+            if is_component(data):
+                _ = Component(engine, data).plan
         print(f"{path}: compiled in {time.monotonic() - start:.1f} s")
 
 
-def _progress(text: str) -> Any:
-    """A spinner on stderr, if that is a terminal."""
+@contextmanager
+def _progress(text: str) -> Iterator[Callable[[int, int], object]]:
+    """A progress bar on stderr, if that is a terminal: call with (done, total)."""
     from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    return Console(stderr=True).status(text)
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        bar = bars.add_task(text, total=None)
+        yield lambda done, total: bars.update(bar, completed=done, total=total)

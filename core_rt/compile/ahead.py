@@ -12,16 +12,17 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import attrs
 
 from core_rt.compile.cache import CodeCache, default_folder, entry_key
 from core_rt.compile.host import code_identity
 from core_rt.compile.linked import LinkedCode, link
-from core_rt.compile.stored import StoredUnit, unpack
+from core_rt.compile.stored import StoredUnit, pack, read_units, unpack
 from core_rt.errors import EngineBug
 from core_rt.vm import structs
 
@@ -29,7 +30,17 @@ if TYPE_CHECKING:
     from core_rt.compile.module import CompiledModule
     from core_rt.config import Config
 
-__all__ = ["cache_key", "chunks_of", "compile_ahead", "hot_key", "load_cached", "open_cache", "start_worker"]
+__all__ = [
+    "Limits",
+    "Progress",
+    "cache_key",
+    "chunks_of",
+    "compile_ahead",
+    "keep_hot",
+    "load_cached",
+    "open_cache",
+    "start_worker",
+]
 
 _CHUNK_BYTES = 48 << 10
 """Bytes of wasm code per chunk."""
@@ -77,57 +88,79 @@ def _circumstances(config: Config) -> bytes:
     return entry_key("code", repr(settings), structs.golden(), code_identity())
 
 
-def hot_key(key: bytes) -> bytes:
-    """The key for what was found hot in a module (see background.py), from that of the whole module."""
-    return entry_key(key, "hot")
-
-
-def adopt_hot(module: CompiledModule, contents: bytes) -> None:
-    """Put into service what earlier processes found hot; contents that are damaged are as good as none."""
-    try:
-        units = list(unpack(contents))
-    except ValueError:
-        return
-    for unit in units:
-        module.enter_stored(unit)
-    module.hot_units += units
-
-
 def load_cached(module: CompiledModule, cache: CodeCache | None) -> bool:
-    """Enter code from the cache into the module's table; False when there is none."""
+    """Enter code from the cache into the module's table; False when there is none for all of its functions."""
     if cache is None or not module.count:
         return False
     module.cache = cache
     key = cache_key(module)
+    module.complete = _enter(module, cache, key)
+    if not module.complete:
+        module.kept_before = _enter(module, cache, entry_key(key, "hot"))
+    return module.complete
+
+
+def _enter(module: CompiledModule, cache: CodeCache, key: bytes) -> bool:
+    """Enter what is stored under a key; contents that are damaged are as good as none."""
     entry = cache.open(key)
-    if entry is not None:
-        with contextlib.suppress(ValueError):
-            module.enter_linked(LinkedCode(entry.contents), entry.fd if entry.mapped else None)
-            return True
-    hot = cache.get(hot_key(key))
-    if hot is not None:
-        adopt_hot(module, hot)
-    return False
+    if entry is None:
+        return False
+    try:
+        module.enter_linked(LinkedCode(entry.contents), entry.fd if entry.mapped else None)
+    except ValueError:
+        return False
+    return True
 
 
-def compile_ahead(module: CompiledModule, cache: CodeCache | None, progress: Progress | None = None) -> None:
-    """Optimise the whole module, from the cache if it is there, and leave it in the cache. Raises `ValidationError`."""
-    if load_cached(module, cache) or not module.count:
+def keep_hot(module: CompiledModule, units: Sequence[StoredUnit]) -> None:
+    """Leave in the cache what was found hot (see background.py), with what earlier processes found.
+
+    It is kept twice: linked, for the next process to start with, and as units, for one that finds more.
+    """
+    cache = module.cache
+    if cache is None:
         return
-    chunks = chunks_of(module.module.bodies)
-    workers = min(len(chunks), os.cpu_count() or 1)
-    units: list[StoredUnit] = []
-    if len(chunks) < _WORKERS_FROM or workers < 2:
-        for done, chunk in enumerate(chunks):
-            units.append(module.optimise(chunk))
-            if progress is not None:
-                progress(done + 1, len(chunks))
-    else:
-        units = _in_workers(module, chunks, workers, progress)
-    parts = list(link(units, module.count))
-    module.enter_linked(LinkedCode(memoryview(b"".join(parts))), None)
-    if cache is not None:
-        cache.put(cache_key(module), parts)
+    key = cache_key(module)
+    if module.kept_before:
+        before = cache.get(entry_key(key, "hot units"))
+        with contextlib.suppress(ValueError):
+            units = [*unpack(before or b""), *units]
+    cache.put(entry_key(key, "hot units"), pack(units))
+    cache.put(entry_key(key, "hot"), link(units, module.count))
+
+
+def compile_ahead(modules: Sequence[CompiledModule], cache: CodeCache | None, progress: Progress | None = None) -> None:
+    """Optimise whole modules, from the cache where they are in it, and leave them in the cache. Raises `ValidationError`."""
+    chunks = [chunks_of(module.module.bodies) for module in modules]
+    total = sum(map(len, chunks))
+    done = 0
+    lock = threading.Lock()
+
+    def step(count: int = 1) -> None:
+        nonlocal done
+        with lock:
+            done += count
+            if progress is not None and count:
+                progress(done, total)
+
+    for module, mine in zip(modules, chunks, strict=True):
+        if not module.count or module.complete or load_cached(module, cache):
+            step(len(mine))
+            continue
+        workers = min(len(mine), os.cpu_count() or 1)
+        if len(mine) < _WORKERS_FROM or workers < 2:
+            units = []
+            for chunk in mine:
+                units.append(module.optimise(chunk))
+                step()
+        else:
+            units = _in_workers(module, mine, workers, step)
+        units += module.optimise_rest(units)
+        parts = list(link(units, module.count))
+        module.enter_linked(LinkedCode(memoryview(b"".join(parts))), None)
+        module.complete = True
+        if cache is not None:
+            cache.put(cache_key(module), parts)
 
 
 @attrs.frozen
@@ -167,26 +200,38 @@ def start_worker(
 
 
 def _in_workers(
-    module: CompiledModule, chunks: Sequence[range], workers: int, progress: Progress | None
+    module: CompiledModule, chunks: Sequence[range], workers: int, step: Callable[[], object]
 ) -> list[StoredUnit]:
-    processes = []
-    for worker in range(workers):
-        mine = chunks[worker::workers]
-        processes.append((start_worker(module, mine), len(mine)))
-    found: list[StoredUnit] = []
-    done = 0
+    processes = [start_worker(module, chunks[worker::workers]) for worker in range(workers)]
+    found: list[list[StoredUnit]] = [[] for _ in processes]
+
+    def read(stream: IO[bytes], units: list[StoredUnit]) -> None:
+        with contextlib.suppress(ValueError):  # the exit code tells
+            for unit in read_units(stream):
+                units.append(unit)
+                step()
+
+    threads = []
     try:
-        for process, count in processes:
+        for process, units in zip(processes, found, strict=True):
             assert process.stdout is not None
-            contents = process.stdout.read()
+            thread = threading.Thread(target=read, args=(process.stdout, units), name="core_rt precompile")
+            thread.start()
+            threads.append(thread)
+        for process, thread in zip(processes, threads, strict=True):
+            thread.join()
             if process.wait() != 0:
+                from core_rt.validate.module import validate_module_bodies
+
+                validate_module_bodies(module.module)
                 raise EngineBug(f"a compile worker failed with exit code {process.returncode}")
-            found += unpack(contents)
-            done += count
-            if progress is not None:
-                progress(done, len(chunks))
     finally:
-        for process, _ in processes:
+        for process in processes:
             process.kill()
             process.wait()
-    return found
+        for thread in threads:
+            thread.join()
+        for process in processes:
+            assert process.stdout is not None
+            process.stdout.close()
+    return [unit for units in found for unit in units]

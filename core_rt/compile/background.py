@@ -22,8 +22,8 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from core_rt.compile.ahead import Limits, cache_key, hot_key, start_worker
-from core_rt.compile.stored import StoredUnit, pack, read_units
+from core_rt.compile.ahead import Limits, keep_hot, start_worker
+from core_rt.compile.stored import StoredUnit, read_units
 
 if TYPE_CHECKING:
     from core_rt.compile.module import CompiledModule
@@ -190,10 +190,9 @@ class Background:
             compiled.hot_units.append(unit)
 
     def _keep(self, compiled: CompiledModule) -> None:
-        if compiled.cache is not None:
-            with self._lock:
-                units = list(compiled.hot_units)
-            compiled.cache.put(hot_key(cache_key(compiled)), pack(units))
+        with self._lock:
+            units = list(compiled.hot_units)
+        keep_hot(compiled, units)
 
     def _tell(self, count: int, made: bool, error: Exception | None = None) -> None:
         """Count requests that were dealt with."""

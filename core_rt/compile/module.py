@@ -69,9 +69,13 @@ class CompiledModule:
         """Changes when functions that may be in use get better code: who copied entries of the table looks again."""
         self._heat: Heat | None = None
         self.hot_units: list[StoredUnit] = []
-        """What was found hot, here or in an earlier process."""
+        """What was found hot."""
         self.cache: CodeCache | None = None
         """Where to keep it."""
+        self.kept_before = False
+        """Whether earlier processes kept something."""
+        self.complete = False
+        """Whether all functions have code that was made ahead."""
 
     # ------------------------------------------------------------------------------------------- addresses
 
@@ -127,6 +131,15 @@ class CompiledModule:
         with self.compiler.lock:
             self._seconds += time.perf_counter() - started
         return StoredUnit(code, frozenset(unit.wrappers))
+
+    def optimise_rest(self, units: Iterable[StoredUnit]) -> list[StoredUnit]:
+        """What `units` leave out, so that nothing is left to compile: one unit of code that no passes have seen."""
+        known = {name for unit in units for name in ElfObject.parse(unit.code).exported}
+        left = [defined for defined in range(self.count) if not known & {f"f{defined}", f"t{defined}"}]
+        if not left:
+            return []
+        unit = self._writer.portable(left)
+        return [StoredUnit(self.compiler.jit.compile(unit.text()), frozenset(unit.wrappers))]
 
     def enter_stored(self, unit: StoredUnit) -> None:
         """Put optimised code into service."""

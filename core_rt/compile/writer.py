@@ -5,7 +5,7 @@ Imported where something is compiled, because it brings all emitters with it; co
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final, final
 
 from core_rt.compile.roots import collects
@@ -112,7 +112,13 @@ class Writer:
     def optimised(self, functions: Iterable[int]) -> Unit:
         """Functions that are optimised together. Huge ones are left out: they get quick code when called."""
         every = {defined: validate_body(self.module, defined) for defined in sorted(functions)}
-        bodies = {defined: body for defined, body in every.items() if len(body.code) <= _OPTIMISED_MOST}
+        return self._together({defined: body for defined, body in every.items() if len(body.code) <= _OPTIMISED_MOST})
+
+    def portable(self, functions: Iterable[int]) -> Unit:
+        """Functions of any size as code that other processes may use too, to be compiled without passes."""
+        return self._together({defined: validate_body(self.module, defined) for defined in functions})
+
+    def _together(self, bodies: Mapping[int, FuncBody]) -> Unit:
         members = frozenset(bodies)
         tail_members = frozenset(defined for defined, body in bodies.items() if makes_tail_calls(body))
         unit = self._unit(optimised=True, lines=True, members=members, tail_members=tail_members)

@@ -8,6 +8,7 @@ import threading
 import pytest
 
 import core_rt
+from core_rt.compile import ahead
 from core_rt.compile.cache import PAGE, CodeCache, entry_key
 from tests.core.support import World, wasm
 
@@ -152,8 +153,6 @@ def test_code_of_another_config_is_not_used(tmp_path):
 
 
 def test_workers_compile_the_chunks_of_a_large_module(tmp_path, monkeypatch):
-    from core_rt.compile import ahead
-
     monkeypatch.setattr(ahead, "_CHUNK_BYTES", 60)
     monkeypatch.setattr(ahead, "_ONE_CHUNK", 100)
     functions = "".join(
@@ -166,8 +165,57 @@ def test_workers_compile_the_chunks_of_a_large_module(tmp_path, monkeypatch):
     steps = []
     folder = tmp_path / "code"
     core_rt.Engine(core_rt.Config(cache=folder)).precompile(wasm(text), lambda *step: steps.append(step))
-    assert steps[-1][0] == steps[-1][1] > 3
+    assert steps == [(done, len(steps)) for done in range(1, len(steps) + 1)] and len(steps) > 3
     world = World(core_rt.Config(cache=folder))
     exports = world.load(text)
     assert exports["f39"](1) == 1 + sum(range(2, 40)) + 3
     assert world.engine.cache.hits == 1
+
+
+def test_an_invalid_body_in_a_large_module_is_reported_as_such(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(ahead, "_CHUNK_BYTES", 60)
+    monkeypatch.setattr(ahead, "_ONE_CHUNK", 100)
+    function = "(func (param i32) (result i32) (i32.add (local.get 0) (i32.mul (local.get 0) (i32.const 77777))))"
+    data = bytearray(wasm(f"(module {function * 40})"))
+    data[data.rindex(b"\x41\xd1\xdf\x04")] = 0x43  # f32.const, whose immediate has four bytes
+    with pytest.raises(core_rt.WasmError):
+        core_rt.Engine(core_rt.Config(cache=tmp_path / "code")).precompile(data)
+    assert "Traceback" not in capfd.readouterr().out
+
+
+def test_modules_of_a_component_share_progress(tmp_path):
+    pytest.importorskip("component_rt")
+    one, two = [f'(core module (func (export "f") (result i32) (i32.const {i})))' for i in range(2)]
+    steps = []
+    engine = core_rt.Engine(core_rt.Config(cache=tmp_path / "code"))
+    for expected in ([(1, 3), (2, 3), (3, 3)], [(1, 3), (2, 3), (3, 3)]):
+        steps.clear()
+        engine.precompile(wasm(f"(component {one} {two} {one})"), lambda *step: steps.append(step))
+        assert steps == expected
+    assert engine.cache.statistics()["entries"] == 2
+
+
+def test_functions_too_large_to_optimise_are_compiled_ahead_too(tmp_path, monkeypatch):
+    monkeypatch.setattr("core_rt.compile.writer._OPTIMISED_MOST", 8)
+    config = core_rt.Config(cache=tmp_path / "code")
+    core_rt.Engine(config).precompile(wasm(MODULE))
+    world, exports = _run(config)
+    assert exports["fib"](15) == 610
+    [instance] = world.store.instances
+    assert instance.module.compiled.statistics()["quick_functions"] == 0
+    with pytest.raises(core_rt.Trap) as caught:
+        exports["bad"]()
+    assert wasm(MODULE)[caught.value.frames[0].offset] == 0
+
+
+def test_hot_code_adds_up_from_process_to_process(tmp_path):
+    config = core_rt.Config(cache=tmp_path / "code")
+    for functions in ([0], [1], []):
+        engine = core_rt.Engine(config)
+        compiled = core_rt.Module(engine, wasm(MODULE)).compiled
+        before = [entry for entry in range(compiled.count) if compiled.is_compiled(entry)]
+        if functions:
+            ahead.keep_hot(compiled, [compiled.optimise(functions)])
+        else:
+            assert before == [0, 1]
+        compiled.close()
