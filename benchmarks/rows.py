@@ -124,7 +124,7 @@ def _no_preparation() -> AbstractContextManager[Pair | Figures]:
 
 def rows(only: str = "") -> list[Row]:
     """All rows, or those in whose topic or name `only` occurs."""
-    from . import cold, components, core_calls, exceptions, gc, kernels, memory, simd  # noqa: F401 - importing registers
+    from . import cold, components, core_calls, exceptions, gc, kernels, memory, simd, threads  # noqa: F401 - importing registers
 
     wanted = only.lower()
     return [entry for entry in _ROWS if wanted in f"{entry.topic}: {entry.name}".lower()]

@@ -259,13 +259,11 @@ static void start(Store *store) {
   reach_roots(store);
 }
 
-static bool mark_some(Heap *heap, uint64_t budget) {
+/* Returns the work done, in bytes; there is more of it if `depth` is not zero. */
+static uint64_t mark_some(Heap *heap, uint64_t budget) {
   uint64_t done = 0;
-  while (heap->depth) {
-    if (done >= budget) return false;
-    done += visit(heap, heap->stack[--heap->depth]);
-  }
-  return true;
+  while (heap->depth && done < budget) done += visit(heap, heap->stack[--heap->depth]);
+  return done;
 }
 
 static uint32_t marks_in(const Heap *heap, uint32_t block) {
@@ -280,40 +278,46 @@ static void free_blocks(Heap *heap, uint32_t first, uint32_t count) {
   heap->free_blocks += count;
 }
 
-/* Gives memory of free blocks back to the system when there is much of it. */
-static void trim(Heap *heap) {
-  uint64_t dirty = 0, used = 0;
-  for (uint32_t i = 1; i < heap->top; i++) {
-    if (heap->kinds[i] != BLOCK_FREE) used++;
-    else dirty += heap->table[i].dirty;
-  }
-  if (dirty <= used + (FIRST_THRESHOLD * 2 / HEAP_BLOCK)) return;
-  for (uint32_t i = heap->top - 1, end = heap->top; i > 0 && dirty > used; i--) {
-    if (heap->kinds[i] != BLOCK_FREE || !heap->table[i].dirty) end = i;
-    else if (heap->kinds[i - 1] != BLOCK_FREE || !heap->table[i - 1].dirty || i == 1) {
-      madvise(heap->base + (uint64_t)i * HEAP_BLOCK, (uint64_t)(end - i) * HEAP_BLOCK, MADV_DONTNEED);
-      for (uint32_t k = i; k < end; k++) heap->table[k].dirty = 0, dirty--;
-      end = i;
-    }
-  }
+static inline bool is_spare(const Heap *heap, uint32_t block) {
+  return heap->kinds[block] == BLOCK_FREE && heap->table[block].dirty;
 }
 
-/* All is marked: blocks without a mark are free again, the others are swept by who allocates. */
-static void finish(Store *store) {
-  Heap *heap = &store->heap;
-  uint64_t live = 0;
-  store->face.gc_marking = 0;
-  store->face.gc_cycles++;
-  memset(heap->first, 0, sizeof heap->first);
-  for (uint32_t i = heap->top - 1; heap->base && i > 0; i--) {
+/* How many free blocks have memory that nobody will need soon. */
+static uint32_t count_spare(const Heap *heap) {
+  uint32_t dirty = 0, used = 0;
+  for (uint32_t i = 1; i < heap->top; i++) {
+    used += heap->kinds[i] != BLOCK_FREE;
+    dirty += is_spare(heap, i);
+  }
+  return dirty > used + FIRST_THRESHOLD * 2 / HEAP_BLOCK ? dirty - used : 0;
+}
+
+/* Gives the memory of some of them back to the system, from the top of the heap downwards. */
+static void trim_some(Heap *heap) {
+  uint32_t end = heap->trim_at, looked = 0;
+  while (end > 1 && looked < 4096 && !is_spare(heap, end - 1)) end--, looked++;
+  uint32_t first = end;
+  while (first > 1 && end - first < 32 && is_spare(heap, first - 1)) heap->table[--first].dirty = 0;
+  if (first < end) madvise(at(heap, first * HEAP_BLOCK), (uint64_t)(end - first) * HEAP_BLOCK, MADV_DONTNEED);
+  heap->spare = first > 1 && heap->spare > end - first ? heap->spare - (end - first) : 0;
+  heap->trim_at = first;
+}
+
+/* All is marked: what has no mark is free. Looks at `count` more blocks, those below `ending`; the rest of a block in which something
+ * was reached is swept by who allocates. Until all were looked at, allocation goes on as while marking, in fresh blocks, which are
+ * in the lists already. */
+static void settle(Heap *heap, uint64_t count) {
+  for (; heap->ending > 1 && count; count--) {
+    uint32_t i = --heap->ending;
     HeapBlock *block = &heap->table[i];
     if (heap->kinds[i] == BLOCK_LARGE) {
-      if (is_marked(heap, (uint64_t)i * HEAP_BLOCK)) live += (uint64_t)block->span * HEAP_BLOCK;
+      if (is_marked(heap, (uint64_t)i * HEAP_BLOCK)) heap->reached += (uint64_t)block->span * HEAP_BLOCK;
       else free_blocks(heap, i, block->span);
     } else if (heap->kinds[i] == BLOCK_CELLS) {
-      uint32_t count = marks_in(heap, i);
-      live += (uint64_t)count * class_sizes[block->class];
-      if (!count) {
+      uint32_t marks = marks_in(heap, i);
+      heap->reached += (uint64_t)marks * class_sizes[block->class];
+      if (block->fresh) continue;
+      if (!marks) {
         free_blocks(heap, i, 1);
         continue;
       }
@@ -321,13 +325,36 @@ static void finish(Store *store) {
       heap->first[block->class] = i;
     }
   }
+}
+
+static void finish(Store *store) {
+  Heap *heap = &store->heap;
+  store->face.gc_marking = 0;
+  store->face.gc_cycles++;
   memcpy(heap->sweep, heap->first, sizeof heap->sweep);
   memset(heap->scan, 0, sizeof heap->scan);
-  heap->live = live;
-  heap->allocated = 0;
+  heap->live = heap->reached;
+  heap->allocated = heap->debt = 0;
   heap->hint = 1;
-  heap->threshold = live > FIRST_THRESHOLD ? live : FIRST_THRESHOLD;
-  if (heap->base) trim(heap);
+  heap->ending = 0;
+  heap->threshold = heap->live > FIRST_THRESHOLD ? heap->live : FIRST_THRESHOLD;
+  heap->spare = heap->base ? count_spare(heap) : 0;
+  heap->trim_at = heap->top;
+}
+
+/* Some of the work between `start` and `finish`. */
+static void advance(Store *store, uint64_t budget) {
+  Heap *heap = &store->heap;
+  uint64_t done = mark_some(heap, budget);
+  if (heap->depth) return;
+  if (!heap->ending) {
+    heap->ending = heap->base ? heap->top : 1;
+    heap->reached = 0;
+    memset(heap->first, 0, sizeof heap->first);
+    for (uint32_t i = 1; i < heap->ending; i++) heap->table[i].fresh = 0;
+  }
+  settle(heap, (budget - (done < budget ? done : budget)) / (8 * WORDS_PER_BLOCK) + 1);
+  if (heap->ending <= 1) finish(store);
 }
 
 static void paused(Heap *heap, uint64_t since) {
@@ -364,23 +391,24 @@ static void pay(Store *store, uint64_t bytes) {
     return;
   }
   if (!store->face.gc_marking) {
-    if (heap->allocated < heap->threshold) return;
+    if (heap->allocated < heap->threshold && !heap->spare) return;
     uint64_t since = now();
-    start(store);
+    if (heap->spare) trim_some(heap);
+    else start(store);
     paused(heap, since);
     return;
   }
   heap->debt += 3 * bytes;
   if (heap->debt < 16384) return;
-  uint64_t since = now();
-  if (mark_some(heap, heap->debt)) finish(store);
-  heap->debt = 0;
+  uint64_t since = now(), part = 32768 + heap->debt / 4; /* large objects pay in instalments */
+  if (part > heap->debt) part = heap->debt;
+  heap->debt -= part;
+  advance(store, part);
   paused(heap, since);
 }
 
 static void complete(Store *store) {
-  mark_some(&store->heap, UINT64_MAX);
-  finish(store);
+  while (store->face.gc_marking) advance(store, UINT64_MAX);
 }
 
 static void collect(Store *store) {
@@ -388,6 +416,7 @@ static void collect(Store *store) {
   if (store->face.gc_marking) complete(store);
   start(store);
   complete(store);
+  while (store->heap.spare) trim_some(&store->heap);
   paused(&store->heap, since);
 }
 
@@ -436,6 +465,7 @@ static bool take_run(Store *store, uint32_t class) {
   uint32_t size = class_sizes[class], from = block * HEAP_BLOCK, to = from + HEAP_BLOCK / size * size;
   heap->kinds[block] = BLOCK_CELLS;
   heap->table[block].class = (uint8_t)class;
+  heap->table[block].fresh = 1;
   heap->table[block].next = heap->first[class];
   heap->first[class] = block;
   if (UNLIKELY(heap->stress)) to = from + size;
@@ -566,7 +596,7 @@ void vm_heap_step(VMStoreContext *context, int start_one, uint64_t budget) {
     if (!start_one && (!store->heap.base || store->heap.allocated < store->heap.threshold)) return;
     start(store);
   }
-  if (mark_some(&store->heap, budget)) finish(store);
+  advance(store, budget);
   paused(&store->heap, since);
 }
 

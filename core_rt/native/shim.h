@@ -102,6 +102,7 @@ typedef struct HeapBlock {
   uint32_t span; /* blocks of a large object */
   uint8_t class;
   uint8_t dirty; /* was in use: not known to be zero */
+  uint8_t fresh; /* taken since the last marking had reached all */
 } HeapBlock;
 
 typedef struct HeapRoot {
@@ -127,6 +128,9 @@ typedef struct Heap {
   uint32_t scan[HEAP_CLASS_COUNT];
   uint64_t types_at, types_end;
   uint64_t limit, allocated /* since the last marking ended */, threshold, debt, live, allocated_ever;
+  uint64_t reached; /* `live` to be */
+  uint32_t ending;  /* all is marked, and blocks from here on were looked at; 0 before that */
+  uint32_t spare, trim_at; /* free blocks whose memory goes back to the system, looked for below */
   bool stress; /* collect at every allocation: finds references that are no roots */
   uint64_t pauses, pause_total, pause_longest; /* nanoseconds */
   uint32_t pause_counts[4 * 40]; /* by length: four for each power of two */
