@@ -7,11 +7,16 @@ Rows that need a process of their own, or measure memory, give their two figures
 
 from __future__ import annotations
 
+import atexit
+import functools
 import gc
 import math
+import os
+import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -150,13 +155,27 @@ def _alternate(pair: Pair) -> Figures:
     return Figures(ours, theirs)
 
 
-def process_seconds(code: str, *arguments: str, times: int = 5) -> float:
-    """Median of the number that `code` prints, in fresh processes."""
+def process_seconds(code: str, *arguments: str, times: int = 5, warm_up: bool = True, whole: bool = False) -> float:
+    """Median of the number that `code` prints, in fresh processes; with `whole`, of the time that the processes take.
+
+    `warm_up`: run it once before, so that bytecode is there, which is kept as if packages were installed.
+    """
     command = [sys.executable, "-c", code, *arguments]
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": _bytecode()}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     figures = []
-    for _ in range(times):
-        done = subprocess.run(command, capture_output=True, text=True)
+    for _ in range(times + warm_up):
+        begun = time.perf_counter()
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        took = time.perf_counter() - begun
         if done.returncode:
             raise RuntimeError(f"benchmark process failed:\n{done.stderr[-2000:]}")
-        figures.append(float(done.stdout.split()[-1]))
-    return statistics.median(figures)
+        figures.append(took if whole else float(done.stdout.split()[-1]))
+    return statistics.median(figures[warm_up:])
+
+
+@functools.cache
+def _bytecode() -> str:
+    folder = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
