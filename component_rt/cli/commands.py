@@ -113,17 +113,36 @@ def run(file: Path, args: tuple[str, ...], invoke: str | None, argv0: str | None
 @cli.command()
 @click.argument("file", type=_WASM)
 @click.option("--addr", default="127.0.0.1:8080", show_default=True, metavar="HOST:PORT", help="Where to listen.")
-@click.option("--max-requests", type=click.IntRange(min=1), default=100, show_default=True, help="Served at once.")
+@click.option(
+    "--reuse",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Requests that an instance handles, one after the other, before it is replaced.",
+)
+@click.option("--max-requests", type=click.IntRange(min=1), default=100, show_default=True, help="Handled at once.")
+@click.option("--max-body", type=SIZE, help="The largest body of a request, for example 10MiB [default: any].")
+@click.option("--max-headers", type=SIZE, default="64KiB", show_default=True, help="All headers of a request together.")
+@click.option(
+    "--answer-timeout", type=DURATION, default="60s", show_default=True, help="For a guest to begin its response."
+)
+@click.option(
+    "--idle-timeout", type=DURATION, default="60s", show_default=True, help="For a connection without a request."
+)
+@click.option("--grace", type=DURATION, default="30s", show_default=True, help="For requests under way when stopped.")
+@click.option("--access-log", is_flag=True, help="Print a line for each request.")
 @_granting
-def serve(file: Path, addr: str, max_requests: int, grants: Grants) -> None:
+def serve(file: Path, grants: Grants, **options: Any) -> None:
     """Serve HTTP with a component that exports wasi:http/incoming-handler.
 
-    Each request gets an instance of its own. --timeout, --fuel and --max-memory are for each request.
+    Each request gets an instance of its own, unless --reuse lets an instance serve several. --timeout, --fuel and
+    --max-memory are for each request. The first SIGTERM or Ctrl-C lets requests under way end, the second does not.
     """
-    from component_rt.cli.serve import serve_file
+    from component_rt.cli.serve import Service, serve_file
 
     with reporting():
-        serve_file(file, addr, grants, max_requests)
+        serve_file(file, grants, Service(**options))
 
 
 @cli.command()

@@ -2,95 +2,168 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import logging
+import math
+import signal
 import sys
-import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
+
 from component_rt.cli.files import is_component, make_engine, make_limits, read_wasm
 from component_rt.namespace import find_interface
-from core_rt.errors import LinkError, Trap, TrapCode, WasmError
+from core_rt.errors import LinkError, WasmError
 
 if TYPE_CHECKING:
+    import trio
+
+    import component_rt as rt
     from component_rt.cli.commands import Grants
-    from component_rt.wasi.http_types import IncomingRequest, ResponseOutparam
 
-__all__ = ["serve_file"]
-
-_HANDLER = "wasi:http/incoming-handler"
+__all__ = ["Service", "serve_file"]
 
 
-def _address(text: str) -> tuple[str, int]:
+@attrs.frozen
+class Service:
+    """The options of `serve`, besides what is granted: sizes in bytes, times in seconds."""
+
+    addr: str = "127.0.0.1:8080"
+    max_requests: int = 100
+    reuse: int = 1
+    max_body: float | None = None
+    max_headers: float = 65536.0
+    answer_timeout: float = 60.0
+    idle_timeout: float = 60.0
+    grace: float = 30.0
+    access_log: bool = False
+
+
+def _address(text: str) -> tuple[str | None, int]:
     host, _, port = text.rpartition(":")
     if not port.isdigit() or int(port) > 65535:
-        raise WasmError(f"--addr {text}: wanted HOST:PORT")
-    return host.strip("[]") or "0.0.0.0", int(port)
+        raise WasmError(f"--addr {text}: wanted HOST:PORT, for example 127.0.0.1:8080, [::1]:8080 or :8080")
+    return host.strip("[]") or None, int(port)
 
 
-def serve_file(path: Path, addr: str, grants: Grants, max_requests: int) -> None:
-    """Serve until interrupted. Raises the runtime's errors for a component that cannot serve."""
+def serve_file(path: Path, grants: Grants, service: Service) -> None:
+    """Serve until told to stop. Raises the runtime's errors for a component that cannot serve; `KeyboardInterrupt`."""
     try:
         import h11  # noqa: F401
         import trio
     except ModuleNotFoundError as error:
         raise WasmError(f"serving needs {error.name}: pip install 'component-rt[http]'") from None
     import component_rt as rt
-    from component_rt.wasi import http_server
-    from component_rt.wasi.pollable import check_interrupt, interruptible
+    from component_rt.wasi.http_guests import HANDLER
 
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
-    host, port = _address(addr)
+    if service.access_log:
+        logging.getLogger("component_rt.serve").setLevel(logging.INFO)
+    address = _address(service.addr)
     data = read_wasm(path)
     if not is_component(data):
-        raise LinkError(f"{path} is a core module: only a component can export {_HANDLER}")
+        raise LinkError(f"{path} is a core module: only a component can export {HANDLER}")
     engine = make_engine(grants)
     component = rt.Component(engine, data)
-    if find_interface(_HANDLER, component.exports) is None:
-        raise LinkError(f"the component exports no {_HANDLER}")
+    if find_interface(HANDLER, component.exports) is None:
+        hint = ": try `component-rt run`" if find_interface("wasi:cli/run", component.exports) is not None else ""
+        raise LinkError(f"the component exports no {HANDLER}{hint}")
     linker = rt.Linker(engine)
     linker.define_wasi(grants.wasi([path.name], stdout="inherit", stderr="inherit"))
-    linker.instantiate_pre(component)
+    _allow_many_connections()
+    with _as_itself():
+        trio.run(_serve, linker, component, address, path.name, grants, service)
 
-    def guest(request: IncomingRequest, outparam: ResponseOutparam) -> None:
-        with rt.Store(engine, limits=make_limits(grants)) as store:
-            if grants.fuel is not None:
-                store.fuel = grants.fuel
-            check = _Deadline(grants.timeout) if grants.timeout is not None else _never
-            with interruptible(check):
-                # The same checks while it computes as while it waits.
-                store.core.on_interrupt = check_interrupt
-                linker.instantiate(store, component).exports[_HANDLER].handle(request, outparam)
 
-    async def main() -> None:
-        async with trio.open_nursery() as nursery:
-            listeners = await nursery.start(
-                lambda task_status: http_server.serve(
-                    guest, host, port, max_requests=max_requests, task_status=task_status
-                )
-            )
-            for listener in listeners:
-                name = listener.socket.getsockname()
-                where = f"[{name[0]}]" if ":" in name[0] else name[0]
-                print(f"serving {path.name} on http://{where}:{name[1]}", file=sys.stderr, flush=True)
+async def _serve(
+    linker: rt.Linker,
+    component: rt.Component,
+    address: tuple[str | None, int],
+    name: str,
+    grants: Grants,
+    service: Service,
+) -> None:
+    import trio
 
+    from component_rt.wasi import http_guests, http_server
+
+    limits = http_server.Limits(
+        requests=service.max_requests,
+        header_bytes=int(service.max_headers),
+        body_bytes=math.inf if service.max_body is None else int(service.max_body),
+        idle_seconds=service.idle_timeout,
+        answer_seconds=service.answer_timeout,
+        grace_seconds=service.grace,
+    )
+    stop = trio.Event()
+    instances = http_guests.instances(
+        linker,
+        component,
+        reuse=service.reuse,
+        limits=make_limits(grants),
+        fuel=grants.fuel,
+        seconds=grants.timeout,
+    )
+    async with instances as guest, trio.open_nursery() as nursery:
+        await guest.warm_up()
+        _collect_less_often()
+        signals = await nursery.start(_signals, stop)
+
+        async def work(task_status: trio.TaskStatus[list[trio.SocketListener]]) -> None:
+            await http_server.serve(guest, *address, limits=limits, stop=stop, task_status=task_status)
+            nursery.cancel_scope.cancel()
+
+        for listener in await nursery.start(work):
+            host, port, *_ = listener.socket.getsockname()
+            where = f"[{host}]" if ":" in host else host
+            print(f"serving {name} on http://{where}:{port}", file=sys.stderr, flush=True)
+    if signal.SIGINT in signals:
+        raise KeyboardInterrupt
+
+
+async def _signals(stop: trio.Event, task_status: trio.TaskStatus[list[int]]) -> None:
+    """The first signal lets requests under way end, the second does not."""
+    import trio
+
+    seen: list[int] = []
+    # A shell starts what runs in the background with SIGINT ignored, and means it.
+    wanted = [one for one in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(one) is not signal.SIG_IGN]
+    with trio.open_signal_receiver(*wanted) as received:
+        task_status.started(seen)
+        async for number in received:
+            seen.append(number)
+            if stop.is_set():
+                raise KeyboardInterrupt if signal.SIGINT in seen else SystemExit(128 + number)
+            stop.set()
+            print("stopping when the requests under way are answered; again to stop at once", file=sys.stderr)
+
+
+def _collect_less_often() -> None:
+    """Many idle instances are many objects: Python's collector would spend a quarter of the time on looking at them."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+
+
+def _allow_many_connections() -> None:
+    """Each connection is a descriptor, and the usual soft limit of 1024 has no meaning for a server."""
+    import resource
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+@contextlib.contextmanager
+def _as_itself() -> Iterator[None]:
+    """Let a lone exception leave the nurseries without the groups around it."""
     try:
-        trio.run(main)
-    except* KeyboardInterrupt:
-        raise KeyboardInterrupt from None
-
-
-def _never() -> None:
-    return None
-
-
-class _Deadline:
-    """Called while a guest runs or waits: stops it once its time is over."""
-
-    def __init__(self, seconds: float) -> None:
-        self._end = time.monotonic() + seconds
-        self._seconds = seconds
-
-    def __call__(self) -> None:
-        if time.monotonic() >= self._end:
-            raise Trap(TrapCode.INTERRUPT, f"the guest was stopped after {self._seconds:g} s")
+        yield
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        raise error from None

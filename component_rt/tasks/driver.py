@@ -601,7 +601,9 @@ class open_store:
         store.core.check()
         outer = await self._manager.__aenter__()
         try:
-            await outer.start(store._keep, self._scope, name="component_rt store")
+            # A task that reports its start to one who is cancelled stays with it, to be cancelled as well: this one would not be.
+            with trio.CancelScope(shield=True):
+                await outer.start(store._keep, self._scope, name="component_rt store")
         except BaseException as error:
             await self.__aexit__(type(error), error, None)
             raise

@@ -1,13 +1,15 @@
-"""Host functions that may have to wait come in pairs: plain code for a synchronous store, a coroutine for a trio store.
+"""Host functions that may have to wait come in pairs: plain code for a synchronous store, trio's way for a trio store.
 
 The linker tells such a pair by its two attributes, `sync` and `asynchronous`, and takes the one that suits the store.
-Called directly, a pair is its plain half.
+The asynchronous half may be an `async def`; better it is plain code that answers at once where nothing is to be waited for,
+and a coroutine otherwise: a guest that must be held up for a coroutine costs ten times as much.
+Called directly, a pair is its synchronous half.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Generic, ParamSpec, TypeVar
 
 __all__ = ["Dual"]
@@ -22,7 +24,7 @@ class Dual(Generic[P, R]):
     As an attribute of a class it binds as functions do: `pollable.block` is a `Dual` of two bound methods.
     """
 
-    def __init__(self, sync: Callable[P, R], asynchronous: Callable[P, Awaitable[R]]) -> None:
+    def __init__(self, sync: Callable[P, R], asynchronous: Callable[P, R | Coroutine[Any, Any, R]]) -> None:
         self.sync = sync
         self.asynchronous = asynchronous
         self.__name__ = getattr(sync, "__name__", "dual").removeprefix("_").removesuffix("_sync")
@@ -37,6 +39,12 @@ class Dual(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.sync(*args, **kwargs)
+
+    async def awaited(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """The asynchronous half, for Python code under trio."""
+        result: Any = self.asynchronous(*args, **kwargs)
+        found: R = await result if inspect.iscoroutine(result) else result
+        return found
 
     def __repr__(self) -> str:
         return f"<Dual {self.__name__}>"
@@ -67,3 +75,6 @@ class _Bound:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._pair.sync(self._instance, *args, **kwargs)
+
+    async def awaited(self, *args: Any, **kwargs: Any) -> Any:
+        return await self._pair.awaited(self._instance, *args, **kwargs)

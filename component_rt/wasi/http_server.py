@@ -1,20 +1,20 @@
-"""Serving HTTP with components that export `wasi:http/incoming-handler`: h11 over trio, a guest per request.
+"""Serving HTTP/1.1 with guests that handle requests: h11 over trio.
 
-A connection is a trio task; its requests come one after the other. Each request gets an instance of its own, in a
-synchronous store on a worker thread: the guest may spin or wait as it likes and holds up nobody. Task and guest meet in
-the request's and the response's pipes and in the `response-outparam`.
+A connection is a task; its requests come one after the other. The guest that handles a request runs in a task of the
+server's own, so that it may go on when the response is complete. The two meet in the request's and the response's pipes
+and in the `response-outparam`; where a request has a body, a third task moves it from the connection into its pipe.
 
-What goes wrong before the response's head is an answer of 500, afterwards the connection is cut: a reader must not take
-half a body for a whole one.
+What goes wrong before the response's head is answered for; afterwards the connection is cut: a reader must not take half
+a body for a whole one.
 """
 
 from __future__ import annotations
 
-import contextlib
-import http
+import functools
 import logging
-from collections.abc import AsyncGenerator, Callable
-from typing import Any
+import math
+import time
+from collections.abc import Awaitable, Callable
 
 import attrs
 import h11
@@ -23,142 +23,312 @@ import trio
 from component_rt.wasi._values import Case, Err, Ok, variant
 from component_rt.wasi.http_fields import Fields, HttpError, content_length
 from component_rt.wasi.http_types import IncomingBody, IncomingRequest, OutgoingResponse, ResponseOutparam
+from component_rt.wasi.http_wire import GONE, READ, Wire, pairs_of
 from component_rt.wasi.pipe import Pipe
-from component_rt.wasi.pollable import interruptible, wait_any
+from component_rt.wasi.pollable import wait_any
 from core_rt.errors import GuestExit, WasmError
 
-__all__ = ["Guest", "serve", "serve_connection"]
+__all__ = ["Guest", "Limits", "serve"]
 
-Guest = Callable[[IncomingRequest, ResponseOutparam], None]
-"""Handles one request in a worker thread: instantiates, calls `handle`, closes. May raise the runtime's errors."""
+Guest = Callable[[IncomingRequest, ResponseOutparam], Awaitable[None]]
+"""Handles one request. May raise the runtime's errors, and may be cancelled. `http_guests` makes them of components."""
 
 _log = logging.getLogger("component_rt.serve")
-_READ = 1 << 16
-_IDLE_SECONDS = 60.0
-"""How long a connection may wait for a request."""
-_GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
+_WATCH_AFTER = 0.1
+"""Seconds before the server looks whether the peer is still there; most guests answer sooner."""
+_LAST_SECONDS = 5.0
+"""For a guest whose peer has gone: to notice and to tidy up."""
 
 _STATUS = {
     "HTTP-request-denied": 403,
+    "HTTP-request-length-required": 411,
     "HTTP-request-body-size": 413,
     "HTTP-request-URI-too-long": 414,
     "HTTP-request-header-section-size": 431,
+    "HTTP-request-header-size": 431,
     "connection-timeout": 504,
     "connection-read-timeout": 504,
     "HTTP-response-timeout": 504,
+    "DNS-timeout": 504,
+    "DNS-error": 502,
+    "destination-not-found": 502,
     "destination-unavailable": 502,
     "connection-refused": 502,
+    "connection-terminated": 502,
+    "loop-detected": 508,
 }
 """Statuses for errors that a guest answers with; 500 otherwise."""
-_REASONS = {status.value: status.phrase for status in http.HTTPStatus}
+_NO_BODY = (204, 304)
+
+
+@attrs.frozen
+class Limits:
+    """What clients and guests may take of a server."""
+
+    requests: int = 100
+    """Handled at once; others wait."""
+    header_bytes: int = 1 << 16
+    body_bytes: float = math.inf
+    """Of one request."""
+    idle_seconds: float = 60.0
+    """Until a request has come with all its headers."""
+    stall_seconds: float = 60.0
+    """For the next piece to come or go."""
+    answer_seconds: float = 60.0
+    """For a guest to begin its response."""
+    grace_seconds: float = 30.0
+    """For requests under way when the server is told to stop."""
 
 
 async def serve(
     guest: Guest,
-    host: str,
+    host: str | None,
     port: int,
     *,
-    max_requests: int = 100,
+    limits: Limits | None = None,
+    stop: trio.Event | None = None,
     task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve until cancelled, `max_requests` at once; `nursery.start` gives the listeners. Raises `OSError`."""
-    limiter = trio.CapacityLimiter(max_requests)
+    """Serve until `stop` is set and what is under way has ended (or until cancelled).
 
-    async def connection(stream: trio.SocketStream) -> None:
-        await serve_connection(stream, guest, limiter)
-
-    await trio.serve_tcp(connection, port, host=host, task_status=task_status)
-
-
-async def serve_connection(stream: trio.abc.Stream, guest: Guest, limiter: trio.CapacityLimiter) -> None:
-    """Serve the requests of one connection; closes it. What guests do wrong is logged and ends their request only."""
-    async with stream:
-        wire = _Wire(stream)
-        try:
-            while await _serve_one(wire, guest, limiter):
-                wire.connection.start_next_cycle()
-        except (*_GONE, h11.LocalProtocolError):
-            return
+    `nursery.start` gives the listeners. Raises `OSError`.
+    """
+    stop = trio.Event() if stop is None else stop
+    listeners = await trio.open_tcp_listeners(port, host=host)
+    async with trio.open_nursery() as guests:
+        server = _Server(guest, Limits() if limits is None else limits, guests)
+        async with trio.open_nursery() as connections:
+            async with trio.open_nursery() as accepting:
+                accepting.start_soon(
+                    functools.partial(trio.serve_listeners, server.connection, listeners, handler_nursery=connections)
+                )
+                task_status.started(listeners)
+                await stop.wait()
+                accepting.cancel_scope.cancel()
+            for listener in listeners:
+                await listener.aclose()
+            guests.cancel_scope.deadline = trio.current_time() + server.limits.grace_seconds
+            server.drain()
 
 
 @attrs.define(eq=False)
-class _Wire:
-    """An h11 connection and the stream beneath it."""
+class _Call:
+    """A guest at work on one request."""
 
-    stream: trio.abc.Stream
-    connection: h11.Connection = attrs.field(factory=lambda: h11.Connection(h11.SERVER))
-    lock: trio.Lock = attrs.field(factory=trio.Lock)
-    """Two tasks send: the one that responds, and the one that receives where the peer waits for "100 Continue"."""
+    request: IncomingRequest
+    body: IncomingBody
+    outparam: ResponseOutparam = attrs.field(factory=ResponseOutparam)
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    done: trio.Event = attrs.field(factory=trio.Event)
+    started: bool = False
+    too_large: bool = False
 
-    async def receive(self) -> Any:
-        """The next event. Raises `h11.RemoteProtocolError` for what is no HTTP."""
-        while (event := self.connection.next_event()) is h11.NEED_DATA:
-            waiting = self.connection.they_are_waiting_for_100_continue
-            if waiting and self.connection.our_state is h11.SEND_RESPONSE:
-                await self.send(h11.InformationalResponse(status_code=100, headers=[]))
-            self.connection.receive_data(bytes(await self.stream.receive_some(_READ)))
+    def give_up(self, seconds: float) -> None:
+        """The peer has gone: wake the guest where it waits for it, and leave it some time."""
+        self.body.end(error=HttpError(variant("connection-terminated")))
+        if self.response is not None and self.response.outgoing_body is not None:
+            self.response.outgoing_body.pipe.abandon()
+        self.scope.deadline = min(self.scope.deadline, trio.current_time() + seconds)
+
+    @property
+    def response(self) -> OutgoingResponse | None:
+        result = self.outparam.result
+        return result.value if isinstance(result, Ok) else None
+
+
+class _Server:
+    def __init__(self, guest: Guest, limits: Limits, nursery: trio.Nursery) -> None:
+        self.limits = limits
+        self._guest = guest
+        self._nursery = nursery
+        self._slots = trio.Semaphore(limits.requests)
+        self._idle: set[trio.CancelScope] = set()
+        self._stopping = False
+
+    def drain(self) -> None:
+        """Let no further request begin."""
+        self._stopping = True
+        for scope in self._idle:
+            scope.cancel()
+
+    async def connection(self, stream: trio.SocketStream) -> None:
+        """Serve the requests of one connection; closes it."""
+        wire = Wire(stream, self.limits.header_bytes, self.limits.stall_seconds)
+        async with stream:
+            try:
+                while await self._serve_one(wire):
+                    wire.connection.start_next_cycle()
+                await wire.close()
+            except (*GONE, h11.LocalProtocolError):
+                return
+            except Exception:
+                _log.exception("the host failed on a connection")
+
+    async def _head(self, wire: Wire) -> h11.Request | None:
+        """The next request; None if there is none, with an answer if it was a bad one."""
+        if self._stopping:
+            return None
+        scope = trio.CancelScope(deadline=trio.current_time() + self.limits.idle_seconds)
+        self._idle.add(scope)
+        try:
+            with scope:
+                event = await wire.receive()
+        except h11.RemoteProtocolError as error:
+            await wire.plain(error.error_status_hint, f"bad request: {error}")
+            return None
+        finally:
+            self._idle.discard(scope)
+        if scope.cancelled_caught or not isinstance(event, h11.Request):
+            return None
+        if event.method == b"CONNECT":
+            await wire.plain(501, "no tunnels here")
+            return None
         return event
 
-    async def send(self, event: Any) -> None:
-        async with self.lock:
-            data = self.connection.send(event)
-            if data:
-                await self.stream.send_all(data)
-
-    async def plain(self, status: int, reason: str) -> None:
-        """A whole response of our own, if none was begun."""
-        if self.connection.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
-            raise h11.LocalProtocolError("too late for another response")
-        text = f"{reason}\n".encode()
-        headers = [("content-type", "text/plain; charset=utf-8"), ("content-length", str(len(text)))]
-        if self.connection.their_state is h11.ERROR:
-            headers.append(("connection", "close"))
-        await self.send(h11.Response(status_code=status, headers=headers, reason=_REASONS.get(status, "")))
-        await self.send(h11.Data(data=text))
-        await self.send(h11.EndOfMessage())
-
-
-async def _serve_one(wire: _Wire, guest: Guest, limiter: trio.CapacityLimiter) -> bool:
-    """One request and its response; False if the connection is at its end."""
-    try:
-        with trio.fail_after(_IDLE_SECONDS):
-            event = await wire.receive()
-    except trio.TooSlowError:
-        return False
-    except h11.RemoteProtocolError as error:
-        await wire.plain(error.error_status_hint, "bad request")
-        return False
-    if not isinstance(event, h11.Request):
-        return False
-    body = IncomingBody(Pipe())
-    request = _incoming(event, body)
-    outparam = ResponseOutparam()
-    done = trio.Event()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_receive_body, wire, body)
-        nursery.start_soon(_run_guest, guest, request, outparam, limiter, done)
+    async def _serve_one(self, wire: Wire) -> bool:
+        """One request and its response; False if the connection is at its end."""
+        head = await self._head(wire)
+        if head is None:
+            return False
+        call = _incoming(head)
+        size = content_length(call.request.headers())
+        if size is not None and size > self.limits.body_bytes:
+            await wire.plain(413, f"a body may have {self.limits.body_bytes} bytes")
+            return False
+        began = time.perf_counter()
+        whole = size == 0 or (size is None and not _is_chunked(head))
+        if whole:
+            await wire.receive()  # the end of the message is there already
+            call.body.end()
+        self._nursery.start_soon(self._run_guest, call)
         try:
-            await _respond(wire, outparam)
-            # A guest may go on after its response, and read more of the request.
-            await done.wait()
-        except (*_GONE, h11.LocalProtocolError):
-            # The peer has gone, or a response was begun that cannot be completed: closing says so.
-            pass
+            if whole:
+                await self._respond(wire, head, call)
+            else:
+                await self._respond_while_receiving(wire, head, call)
+                await wire.drain()
+        except h11.RemoteProtocolError:
+            return False  # behind the response: nothing is left to say
+        except BaseException:
+            # The peer has gone, or a response cannot be completed (closing says so), or the server stops.
+            call.give_up(_LAST_SECONDS)
+            raise
         finally:
-            _give_up(body, outparam)
-            # What is left of a request that the guest did not read is not worth receiving.
+            if _log.isEnabledFor(logging.INFO):
+                _log_request(head, call, time.perf_counter() - began)
+        return (wire.connection.our_state, wire.connection.their_state) == (h11.DONE, h11.DONE)
+
+    # -- the guest ---------------------------------------------------------------------------------------------------
+
+    async def _run_guest(self, call: _Call) -> None:
+        try:
+            with call.scope:
+                async with self._slots:
+                    call.started = True
+                    await self._guest(call.request, call.outparam)
+        except GuestExit:
+            pass
+        except WasmError as error:
+            _log.error("the guest failed: %s", error)
+        except Exception:
+            _log.exception("the host failed while a guest handled a request")
+        finally:
+            call.outparam.close()
+            if call.response is not None and call.response.outgoing_body is not None:
+                # Nobody finishes it any more if it is not finished yet.
+                call.response.outgoing_body.close()
+            call.done.set()
+
+    async def _receive_body(self, wire: Wire, call: _Call) -> None:
+        """Move the request's body from the connection into its pipe, as fast as the guest takes it."""
+        body = call.body
+        try:
+            if wire.connection.they_are_waiting_for_100_continue:
+                await wait_any((body.wanted,))
+                if wire.connection.our_state is h11.SEND_RESPONSE:
+                    await wire.send(h11.InformationalResponse(status_code=100, headers=[]))
+            size = 0
+            while not body.pipe.abandoned:
+                event = await wire.receive_soon()
+                if isinstance(event, h11.Data):
+                    size += len(event.data)
+                    if size > self.limits.body_bytes:
+                        call.too_large = True
+                        body.end(error=HttpError(variant("HTTP-request-body-size", size)))
+                        return
+                    await body.pipe.put_async(bytes(event.data))
+                elif isinstance(event, h11.EndOfMessage):
+                    trailers = [(name.decode("latin-1"), value) for name, value in event.headers]
+                    body.end(Fields.received(trailers) if trailers else None)
+                    return
+                else:
+                    body.end(error=HttpError(variant("connection-terminated")))
+                    return
+        except h11.RemoteProtocolError:
+            body.end(error=HttpError(variant("HTTP-protocol-error")))
+        except trio.TooSlowError:
+            body.end(error=HttpError(variant("connection-read-timeout")))
+        except GONE:
+            body.end(error=HttpError(variant("connection-terminated")))
+
+    # -- the response ------------------------------------------------------------------------------------------------
+
+    async def _respond_while_receiving(self, wire: Wire, head: h11.Request, call: _Call) -> None:
+        problem: Exception | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._receive_body, wire, call)
+            try:
+                await self._respond(wire, head, call)
+                # A guest may go on after its response, and read more of the request.
+                await call.done.wait()
+            except (*GONE, h11.LocalProtocolError) as error:
+                problem = error  # a nursery would wrap it
             nursery.cancel_scope.cancel()
-    return (wire.connection.our_state, wire.connection.their_state) == (h11.DONE, h11.DONE)
+        if problem is not None:
+            raise problem
+
+    async def _respond(self, wire: Wire, head: h11.Request, call: _Call) -> None:
+        """Send what the guest answers."""
+        try:
+            with trio.fail_after(self.limits.answer_seconds):
+                await _answer(wire, call)
+        except trio.TooSlowError:
+            if call.outparam.result is None:
+                call.give_up(0.0)
+                await wire.plain(
+                    504 if call.started else 503, "no answer in time" if call.started else "too many requests"
+                )
+                return
+        while call.outparam.informational:
+            status, fields = call.outparam.informational.pop(0)
+            await wire.send(h11.InformationalResponse(status_code=status, headers=pairs_of(fields)))
+        if call.response is None:
+            await _refuse(wire, call)
+        elif await self._begin(wire, head, call.response):
+            await _finish(wire, head, call.response)
+
+    async def _begin(self, wire: Wire, head: h11.Request, response: OutgoingResponse) -> bool:
+        """The response's head; False if it makes no sense, which has been answered for then."""
+        status = response.status_code()
+        headers = pairs_of(response.fields)
+        if status in _NO_BODY:
+            headers = [pair for pair in headers if status != 204 or pair[0].lower() != b"content-length"]
+        elif response.outgoing_body is None and content_length(response.fields) is None and head.method != b"HEAD":
+            headers.append((b"content-length", b"0"))
+        if self._stopping:
+            headers.append((b"connection", b"close"))
+        try:
+            wire.head(status, headers)
+        except h11.LocalProtocolError as error:
+            _log.error("the guest's response cannot be sent: %s", error)
+            if response.outgoing_body is not None:
+                response.outgoing_body.pipe.abandon()
+            await wire.plain(500, "the response cannot be sent")
+            return False
+        return True
 
 
-def _give_up(body: IncomingBody, outparam: ResponseOutparam) -> None:
-    """Wake a guest that still waits for one of the pipes: nobody is at the other end any more."""
-    body.end(error=HttpError(variant("connection-terminated")))
-    if isinstance(outparam.result, Ok) and outparam.result.value.outgoing_body is not None:
-        outparam.result.value.outgoing_body.pipe.abandon()
-
-
-def _incoming(event: h11.Request, body: IncomingBody) -> IncomingRequest:
+def _incoming(event: h11.Request) -> _Call:
     pairs = [(name.decode("latin-1"), value) for name, value in event.headers.raw_items()]
     hosts = [value for name, value in pairs if name.lower() == "host"]
     authority = hosts[0].decode("latin-1") if hosts else None
@@ -170,101 +340,79 @@ def _incoming(event: h11.Request, body: IncomingBody) -> IncomingRequest:
         target = f"{slash}{path}"
     else:
         scheme = "http"
+    body = IncomingBody(Pipe())
+    method = event.method.decode("ascii")
     fields = Fields.received(pairs)
-    return IncomingRequest(event.method.decode("ascii"), target or "/", scheme.lower(), authority, fields, body)
+    return _Call(IncomingRequest(method, target or "/", scheme.lower(), authority, fields, body), body)
 
 
-async def _receive_body(wire: _Wire, body: IncomingBody) -> None:
-    """Move the request's body from the connection into its pipe, as fast as the guest takes it."""
-    try:
-        while True:
-            event = await wire.receive()
-            if isinstance(event, h11.Data):
-                await body.pipe.put_async(bytes(event.data))
-            elif isinstance(event, h11.EndOfMessage):
-                trailers = [(name.decode("latin-1"), value) for name, value in event.headers]
-                body.end(Fields.received(trailers) if trailers else None)
-                return
-            else:
-                body.end(error=HttpError(variant("connection-terminated")))
-                return
-    except h11.RemoteProtocolError:
-        body.end(error=HttpError(variant("HTTP-protocol-error")))
-    except _GONE:
-        body.end(error=HttpError(variant("connection-terminated")))
+def _is_chunked(event: h11.Request) -> bool:
+    return any(name == b"transfer-encoding" for name, _ in event.headers)
 
 
-async def _run_guest(
-    guest: Guest,
-    request: IncomingRequest,
-    outparam: ResponseOutparam,
-    limiter: trio.CapacityLimiter,
-    done: trio.Event,
-) -> None:
-    def work() -> None:
-        # A guest that nobody waits for any more ends at its next wait (or, if the host checks there, its next tick).
-        with interruptible(trio.from_thread.check_cancelled):
-            guest(request, outparam)
-
-    try:
-        await trio.to_thread.run_sync(work, abandon_on_cancel=True, limiter=limiter)
-    except GuestExit:
-        pass
-    except WasmError as error:
-        _log.error("the guest failed: %s", error)
-    except Exception:
-        _log.exception("the host failed while a guest handled a request")
-    finally:
-        outparam.close()
-        done.set()
+def _log_request(head: h11.Request, call: _Call, seconds: float) -> None:
+    said: object = "no response"
+    if call.response is not None:
+        said = call.response.status_code()
+    elif isinstance(call.outparam.result, Err):
+        said = getattr(call.outparam.result.value, "label", "no response")
+    target = head.target.decode("latin-1")
+    _log.info("%s %s: %s, %.1f ms", head.method.decode("ascii"), target, said, seconds * 1e3)
 
 
-async def _informational(wire: _Wire, outparam: ResponseOutparam) -> None:
-    while outparam.informational:
-        status, fields = outparam.informational.pop(0)
-        await wire.send(h11.InformationalResponse(status_code=status, headers=_headers(fields)))
-
-
-def _headers(fields: Fields) -> list[tuple[bytes, bytes]]:
-    return [(name.encode(), value.strip(b" \t")) for name, value in fields.pairs]
-
-
-async def _respond(wire: _Wire, outparam: ResponseOutparam) -> None:
-    """Send what the guest answers."""
-    await wait_any((outparam.notice,))
-    await _informational(wire, outparam)
-    result = outparam.result
-    if isinstance(result, Ok):
-        await _send(wire, result.value)
+async def _answer(wire: Wire, call: _Call) -> None:
+    """Wait until the guest has answered; tell it when nobody waits for the answer any more."""
+    notice = call.outparam.notice
+    with trio.move_on_after(_WATCH_AFTER):
+        await wait_any((notice,))
         return
+    if wire.connection.their_state is not h11.DONE:
+        await wait_any((notice,))
+        return
+
+    async def watch() -> None:
+        if await wire.peer_left():
+            # It may have ended its side only, and still read: leave the guest some time to answer.
+            call.scope.deadline = min(call.scope.deadline, trio.current_time() + _LAST_SECONDS)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch)
+        await wait_any((notice,))
+        nursery.cancel_scope.cancel()
+
+
+async def _refuse(wire: Wire, call: _Call) -> None:
+    """The guest gave an error in place of a response, or nothing at all."""
+    result = call.outparam.result
     code = result.value if isinstance(result, Err) else None
     label = code.label if isinstance(code, Case) else getattr(code, "label", "internal-error")
+    if call.too_large:
+        label = "HTTP-request-body-size"
     await wire.plain(_STATUS.get(label, 500), label)
 
 
-async def _send(wire: _Wire, response: OutgoingResponse) -> None:
-    headers = _headers(response.fields)
+async def _finish(wire: Wire, head: h11.Request, response: OutgoingResponse) -> None:
+    """The response's body, and its end."""
     body = response.outgoing_body
-    if body is None and content_length(response.fields) is None and response.status_code() not in (204, 304):
-        headers.append((b"content-length", b"0"))
-    status = response.status_code()
-    await wire.send(h11.Response(status_code=status, headers=headers, reason=_REASONS.get(status, "")))
     if body is None:
         await wire.send(h11.EndOfMessage())
         return
-    # An error here is a body that the guest did not finish: h11 refuses to go on, and the connection is cut.
-    async with contextlib.aclosing(_pieces(body.pipe)) as pieces:
-        async for piece in pieces:
-            await wire.send(h11.Data(data=piece))
-    trailers = [] if body.trailers is None else _headers(body.trailers)
-    await wire.send(h11.EndOfMessage(headers=trailers))
-
-
-async def _pieces(pipe: Pipe) -> AsyncGenerator[bytes, None]:
+    silent = head.method == b"HEAD" or response.status_code() in _NO_BODY
+    pipe = body.pipe
     try:
-        while (data := await pipe.take_async(_READ)) is not None:
-            yield data
+        while (data := pipe.take(READ)) is not None:
+            if not data:
+                await wire.flush()
+                await wait_any((pipe.readable,))
+            elif not silent and wire.collect(h11.Data(data=data)):
+                await wire.flush()
+        chunked = not silent and content_length(response.fields) is None and head.http_version == b"1.1"
+        trailers = pairs_of(body.trailers) if chunked and body.trailers is not None else []
+        wire.collect(h11.EndOfMessage(headers=trailers))
     except HttpError as error:
+        # h11 would refuse to go on as well: the connection is cut behind what was sent.
+        await wire.flush()
         raise h11.LocalProtocolError(f"the guest broke off its response: {error}") from None
     finally:
         pipe.abandon()
+    await wire.flush()

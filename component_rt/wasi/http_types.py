@@ -111,11 +111,13 @@ def _code(error: BaseException) -> Case:
 class IncomingBody:
     """The resource `incoming-body`."""
 
-    __slots__ = ("__weakref__", "_stream", "_taken", "ended", "pipe", "trailers")
+    __slots__ = ("__weakref__", "_stream", "_taken", "ended", "pipe", "trailers", "wanted")
 
     def __init__(self, pipe: Pipe) -> None:
         self.pipe = pipe
         self.ended = Notice()
+        self.wanted = Notice()
+        """Up once the guest asks for the bytes."""
         self.trailers: Fields | None = None
         self._stream: PipeInput | None = None
         self._taken = False
@@ -132,6 +134,7 @@ class IncomingBody:
             fail()
         self._taken = True
         self._stream = PipeInput(self.pipe)
+        self.wanted.set()
         return self._stream
 
     @staticmethod

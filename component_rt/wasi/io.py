@@ -10,11 +10,12 @@ Rules that the base classes keep (wasi:io/streams):
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from typing import Any, ClassVar, NoReturn
 
 from component_rt.wasi._values import Err, variant
 from component_rt.wasi.dual import Dual
-from component_rt.wasi.pollable import Pollable, Source, Wake, sources_of, wait_any, wait_any_sync, watch
+from component_rt.wasi.pollable import Pollable, Source, Wake, ready_indices, sources_of, wait_any, wait_any_sync, watch
 from core_rt.errors import Trap, TrapCode
 
 __all__ = [
@@ -119,12 +120,15 @@ class InputStream:
                 return data
             wait_any_sync((self,))
 
-    async def _blocking_read_async(self, len: int) -> bytes:
+    def _blocking_read_async(self, len: int) -> bytes | Coroutine[Any, Any, bytes]:
+        data = self.read(len)
+        return data if data or not len else self._read_later(len)
+
+    async def _read_later(self, len: int) -> bytes:
         while True:
-            data = self.read(len)
-            if data or not len:
-                return data
             await wait_any((self,))
+            if data := self.read(len):
+                return data
 
     blocking_read = Dual(_blocking_read_sync, _blocking_read_async)
 
@@ -137,7 +141,8 @@ class InputStream:
         return self._blocking_read_sync(len).__len__()
 
     async def _blocking_skip_async(self, len: int) -> int:
-        return (await self._blocking_read_async(len)).__len__()
+        data: bytes = await self.blocking_read.awaited(len)
+        return data.__len__()
 
     blocking_skip = Dual(_blocking_skip_sync, _blocking_skip_async)
 
@@ -258,16 +263,15 @@ class OutputStream:
         self._put_all_sync(contents)
         self.blocking_flush.sync()
 
-    async def _blocking_write_and_flush_async(self, contents: bytes) -> None:
-        done = 0
-        total = len(contents)
-        while done < total:
-            room = self.check_write()
-            if room:
-                done += self._step(contents, done, room)
-            else:
-                await wait_any((_Open(self),))
-        await self.blocking_flush.asynchronous()
+    def _blocking_write_and_flush_async(self, contents: bytes) -> Coroutine[Any, Any, None] | None:
+        done = self._put_now(contents, 0)
+        return self._blocking_flush_async() if done == len(contents) else self._write_later(contents, done)
+
+    async def _write_later(self, contents: bytes, done: int) -> None:
+        while done < len(contents):
+            await wait_any((_Open(self),))
+            done = self._put_now(contents, done)
+        await self.blocking_flush.awaited()
 
     blocking_write_and_flush = Dual(_blocking_write_and_flush_sync, _blocking_write_and_flush_async)
 
@@ -278,8 +282,11 @@ class OutputStream:
             watch((self.wake(),))
             self.flush()
 
-    async def _blocking_flush_async(self) -> None:
+    def _blocking_flush_async(self) -> Coroutine[Any, Any, None] | None:
         self.flush()
+        return None if self._flushed() else self._flush_later()
+
+    async def _flush_later(self) -> None:
         while not self._flushed():
             await self.wait()
             self.flush()
@@ -305,9 +312,9 @@ class OutputStream:
 
     async def _blocking_write_zeroes_and_flush_async(self, len: int) -> None:
         while len > 0:
-            await self.blocking_write_and_flush.asynchronous(_ZEROES[:len])
+            await self.blocking_write_and_flush.awaited(_ZEROES[:len])
             len -= _ZEROES.__len__()
-        await self.blocking_flush.asynchronous()
+        await self.blocking_flush.awaited()
 
     blocking_write_zeroes_and_flush = Dual(
         _blocking_write_zeroes_and_flush_sync, _blocking_write_zeroes_and_flush_async
@@ -331,9 +338,14 @@ class OutputStream:
             wait_any_sync((src,))
         return count
 
-    async def _blocking_splice_async(self, src: InputStream, len: int) -> int:
-        if not len:
-            return self.splice(src, len)
+    def _blocking_splice_async(self, src: InputStream, len: int) -> int | Coroutine[Any, Any, int]:
+        if self.check_write() or not len:
+            count = self.splice(src, len)
+            if count or not len:
+                return count
+        return self._splice_later(src, len)
+
+    async def _splice_later(self, src: InputStream, len: int) -> int:
         while not self.check_write():
             await wait_any((_Open(self),))
         while not (count := self.splice(src, len)):
@@ -354,15 +366,20 @@ class OutputStream:
         except _FAILURES as error:
             self._fail(error)
 
+    def _put_now(self, contents: bytes, done: int) -> int:
+        """Write from `done` on what goes without blocking; returns where that ends."""
+        while done < len(contents) and (room := self.check_write()):
+            taken = self._step(contents, done, room)
+            if not taken:
+                break
+            done += taken
+        return done
+
     def _put_all_sync(self, contents: bytes) -> None:
-        done = 0
-        total = len(contents)
-        while done < total:
-            room = self.check_write()
-            if room:
-                done += self._step(contents, done, room)
-            else:
-                wait_any_sync((_Open(self),))
+        done = self._put_now(contents, 0)
+        while done < len(contents):
+            wait_any_sync((_Open(self),))
+            done = self._put_now(contents, done)
 
     def _fail(self, error: Exception) -> NoReturn:
         self._ended = True
@@ -386,8 +403,9 @@ class Poll:
         """Indices of the pollables that are ready, waiting until there is one. Raises `Trap` on an empty list."""
         return wait_any_sync(sources_of(in_))
 
-    async def _poll_async(self, in_: list[Any]) -> list[int]:
-        return await wait_any(sources_of(in_))
+    def _poll_async(self, in_: list[Any]) -> list[int] | Coroutine[Any, Any, list[int]]:
+        sources = sources_of(in_)
+        return ready_indices(sources) or wait_any(sources)
 
     poll = Dual(_poll_sync, _poll_async)
 

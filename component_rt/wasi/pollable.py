@@ -14,7 +14,7 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import attrs
@@ -34,6 +34,7 @@ __all__ = [
     "fd_ready",
     "interruptible",
     "needs_trio",
+    "ready_indices",
     "sources_of",
     "wait_any",
     "wait_any_sync",
@@ -113,22 +114,31 @@ async def wait_fd(fd: int, events: int) -> None:
 
 
 class Notice:
-    """A flag that threads, trio tasks and pollables can wait for; backed by an eventfd so that `poll` sees it."""
+    """A flag that threads, trio tasks and pollables can wait for.
 
-    __slots__ = ("_fd", "_lock", "_set")
+    Threads watch an eventfd, which is made when the first of them wants it; tasks leave an event. The lock makes looking at
+    the flag and leaving word for the one who raises it one step.
+    """
+
+    __slots__ = ("_fd", "_lock", "_set", "_waiters")
 
     def __init__(self) -> None:
-        self._fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._fd = -1
         self._set = False
         self._lock = threading.Lock()
+        self._waiters: list[_Waiter] = []
 
     def set(self) -> None:
         """Raise the flag; callable from any thread."""
         with self._lock:
-            if not self._set:
-                self._set = True
-                if self._fd >= 0:
-                    os.eventfd_write(self._fd, 1)
+            if self._set:
+                return
+            self._set = True
+            if self._fd >= 0:
+                os.eventfd_write(self._fd, 1)
+            waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            waiter.wake()
 
     def clear(self) -> None:
         """Lower the flag."""
@@ -142,16 +152,50 @@ class Notice:
         return self._set
 
     def wake(self) -> Wake:
+        with self._lock:
+            if self._fd < 0:
+                self._fd = os.eventfd(int(self._set), os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         return Wake(self._fd, READ)
 
     async def wait(self) -> None:
-        if not self._set:
-            await wait_fd(self._fd, READ)
+        waiter = _Waiter()
+        with self._lock:
+            if self._set:
+                return
+            self._waiters.append(waiter)
+        try:
+            await waiter.event.wait()
+        finally:
+            with self._lock:
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
 
     def __del__(self) -> None:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+
+
+class _Waiter:
+    """A task that waits for a notice, which any thread may give."""
+
+    __slots__ = ("_thread", "_token", "event")
+
+    def __init__(self) -> None:
+        import trio
+
+        self.event = trio.Event()
+        self._token = trio.lowlevel.current_trio_token()
+        self._thread = threading.get_ident()
+
+    def wake(self) -> None:
+        if threading.get_ident() == self._thread:
+            self.event.set()
+            return
+        import trio
+
+        with contextlib.suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(self.event.set)
 
 
 _thread = threading.local()
@@ -194,13 +238,14 @@ def watch(wakes: Sequence[Wake]) -> None:
     poll.poll(-(-timeout * 1000 // 1))
 
 
-def _ready_indices(sources: Sequence[Source]) -> list[int]:
+def ready_indices(sources: Sequence[Source]) -> list[int]:
+    """Which of `sources` are ready now."""
     return [index for index, source in enumerate(sources) if source.ready()]
 
 
 def wait_any_sync(sources: Sequence[Source]) -> list[int]:
     """Block this thread until some of `sources` are ready; returns their indices (never empty)."""
-    while not (found := _ready_indices(sources)):
+    while not (found := ready_indices(sources)):
         watch([source.wake() for source in sources])
     return found
 
@@ -210,7 +255,7 @@ async def wait_any(sources: Sequence[Source]) -> list[int]:
     import trio
 
     await trio.lowlevel.checkpoint()
-    while not (found := _ready_indices(sources)):
+    while not (found := ready_indices(sources)):
         if len(sources) == 1:
             await sources[0].wait()
             continue
@@ -272,7 +317,10 @@ class Pollable:
         """Wait for the event."""
         wait_any_sync((self.source,))
 
-    async def _block_async(self) -> None:
+    def _block_async(self) -> Coroutine[Any, Any, None] | None:
+        return None if self.source.ready() else self._block_later()
+
+    async def _block_later(self) -> None:
         await wait_any((self.source,))
 
     block = Dual(_block_sync, _block_async)

@@ -102,9 +102,9 @@ def test_clocks_of_the_host() -> None:
 
     async def main() -> None:
         with trio.fail_after(5):
-            await clock.subscribe_duration(5_000_000).block.asynchronous()
+            await clock.subscribe_duration(5_000_000).block.awaited()
         with trio.move_on_after(0.01) as scope:
-            await clock.subscribe_duration((1 << 64) - 1).block.asynchronous()
+            await clock.subscribe_duration((1 << 64) - 1).block.awaited()
         assert scope.cancelled_caught
 
     trio.run(main)

@@ -144,6 +144,19 @@ def test_a_waiting_guest_can_be_cancelled(engine: rt.Engine, sleeper: rt.Compone
     trio.run(main)
 
 
+def test_a_store_can_be_opened_by_one_who_is_cancelled(engine: rt.Engine) -> None:
+    async def main() -> None:
+        with trio.move_on_after(5) as guard:
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                async with rt.open_store(engine):
+                    await trio.lowlevel.checkpoint()
+            assert scope.cancelled_caught
+        assert not guard.cancelled_caught
+
+    trio.run(main)
+
+
 def shared_guest(name: str) -> Path:
     root = Path(os.environ.get("WASM_GUESTS", Path(__file__).parents[3] / "shared" / "guests"))
     if not (root / name).is_file():

@@ -396,13 +396,14 @@ def echo_guest(request: Any, outparam: ResponseOutparam) -> None:
 
 def talk(*messages: bytes) -> bytes:
     """Send raw bytes to a server with the echo guest; everything it answers until it closes."""
+    from component_rt.wasi.http_guests import in_thread
     from component_rt.wasi.http_server import serve
 
     async def main() -> bytes:
         with trio.fail_after(10):
             async with trio.open_nursery() as nursery:
                 listeners = await nursery.start(
-                    lambda task_status: serve(echo_guest, "127.0.0.1", 0, task_status=task_status)
+                    lambda task_status: serve(in_thread(echo_guest), "127.0.0.1", 0, task_status=task_status)
                 )
                 port = listeners[0].socket.getsockname()[1]
                 stream = await trio.open_tcp_stream("127.0.0.1", port)

@@ -336,13 +336,13 @@ def test_waiting_in_trio_blocks_no_other_task(world: World) -> None:
     order: list[str] = []
 
     async def reader() -> None:
-        data = await server_in.blocking_read.asynchronous(10)
+        data = await server_in.blocking_read.awaited(10)
         order.append(f"read {data!r}")
 
     async def writer() -> None:
         await trio.sleep(0.01)
         order.append("write")
-        await client_out.blocking_write_and_flush.asynchronous(b"hi")
+        await client_out.blocking_write_and_flush.awaited(b"hi")
 
     async def main() -> None:
         with trio.fail_after(5):
@@ -350,7 +350,7 @@ def test_waiting_in_trio_blocks_no_other_task(world: World) -> None:
                 nursery.start_soon(reader)
                 nursery.start_soon(writer)
             # The same descriptor twice in one poll, and a cancelled wait.
-            poll = io.Poll().poll.asynchronous
+            poll = io.Poll().poll.awaited
             pollables = [listener.subscribe(), listener.subscribe()]
             with trio.move_on_after(0.01) as scope:
                 await poll(pollables)

@@ -240,7 +240,7 @@ def test_pairs_look_like_functions() -> None:
     assert list(inspect.signature(pollable.block).parameters) == []
     pollable.block()
     pollable.block.sync()
-    trio.run(pollable.block.asynchronous)
+    trio.run(pollable.block.awaited)
 
 
 # ---- trio ------------------------------------------------------------------------------------------------------------
@@ -258,7 +258,7 @@ def test_trio_streams() -> None:
     async def main() -> None:
         ours, theirs = trio.testing.memory_stream_pair()
         source, sink = stdin(ours), stdout(ours)
-        poll = io.Poll().poll.asynchronous
+        poll = io.Poll().poll.awaited
         timer = Pollable(_After(0.01))
         assert await poll([source.subscribe(), timer]) == [1]
         await theirs.send_all(b"in")
@@ -266,14 +266,14 @@ def test_trio_streams() -> None:
         assert source.read(10) == b"in"
         sink.check_write()
         sink.write(b"buffered ")
-        await sink.blocking_write_and_flush.asynchronous(b"out")
+        await sink.blocking_write_and_flush.awaited(b"out")
         assert await theirs.receive_some() == b"buffered out"
         await theirs.send_eof()
         with pytest.raises(Err):
-            await source.blocking_read.asynchronous(1)
+            await source.blocking_read.awaited(1)
         await theirs.aclose()
         with pytest.raises(Err):
-            await sink.blocking_write_and_flush.asynchronous(b"x")
+            await sink.blocking_write_and_flush.awaited(b"x")
 
     run(main)
 
@@ -293,8 +293,8 @@ def test_a_trio_output_that_nobody_reads_holds_back() -> None:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(drain)
-            await sink.subscribe().block.asynchronous()
-            await sink.blocking_write_and_flush.asynchronous(b"end")
+            await sink.subscribe().block.awaited()
+            await sink.blocking_write_and_flush.awaited(b"end")
             await ours.aclose()
         assert got.endswith(b"xend") and len(got) > 60_000
 
@@ -342,9 +342,9 @@ def test_one_waits_and_others_run() -> None:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(tick)
                 with trio.move_on_after(0.05):
-                    await stream.blocking_read.asynchronous(1)
+                    await stream.blocking_read.awaited(1)
                 os.write(writer, b"x")
-                assert await stream.blocking_read.asynchronous(1) == b"x"
+                assert await stream.blocking_read.awaited(1) == b"x"
                 nursery.cancel_scope.cancel()
             os.close(writer)
         assert ticks > 5
