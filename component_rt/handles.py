@@ -130,33 +130,49 @@ class CallScope:
     """What a call lends and moves.
 
     Callee side (a `Task` of the specification): `num_borrows` counts borrow handles that the callee has not dropped yet.
-    Caller side (a `Subtask`): `lenders` are handles that must not be moved before the call is over. `moved` are undo
+    Caller side (a `Subtask`): lenders are handles that must not be moved before the call is over. `moved` are undo
     functions for the case that lowering fails half-way.
     """
 
-    __slots__ = ("cleanups", "lenders", "moved", "num_borrows")
+    __slots__ = ("_cleanups", "_lenders", "_moved", "num_borrows")
 
     def __init__(self) -> None:
         self.num_borrows = 0
-        self.cleanups: list[Callable[[], None]] = []
-        self.lenders: list[Any] = []
-        self.moved: list[Callable[[], None]] = []
+        # Most calls pass no resources: lists are made when something is put into them.
+        self._cleanups: list[Callable[[], None]] | None = None
+        self._lenders: list[Any] | None = None
+        self._moved: list[Callable[[], None]] | None = None
+
+    @property
+    def cleanups(self) -> list[Callable[[], None]]:
+        """What is to be done when the call is over."""
+        if self._cleanups is None:
+            self._cleanups = []
+        return self._cleanups
+
+    @property
+    def moved(self) -> list[Callable[[], None]]:
+        """How to take back what was moved."""
+        if self._moved is None:
+            self._moved = []
+        return self._moved
 
     def add_lender(self, handle: Any) -> None:
         """Keep `handle` from being moved until the call is over."""
         handle.num_lends += 1
-        self.lenders.append(handle)
+        if self._lenders is None:
+            self._lenders = []
+        self._lenders.append(handle)
 
     def release(self) -> None:
         """The call is over: what was lent may be moved again."""
-        for handle in self.lenders:
+        lenders, self._lenders = self._lenders, None
+        for handle in lenders or ():
             handle.num_lends -= 1
-        self.lenders.clear()
-        self.moved.clear()
-        if self.cleanups:
-            for cleanup in self.cleanups:
-                cleanup()
-            self.cleanups.clear()
+        self._moved = None
+        cleanups, self._cleanups = self._cleanups, None
+        for cleanup in cleanups or ():
+            cleanup()
 
     def finish(self) -> None:
         """The callee has returned its result: trap if it kept borrow handles."""
@@ -165,7 +181,7 @@ class CallScope:
 
     def rollback(self) -> None:
         """The callee was never called: give back what was moved and lent."""
-        for undo in reversed(self.moved):
+        for undo in reversed(self._moved or ()):
             undo()
         self.release()
 

@@ -45,6 +45,7 @@ DOORS = {
         "component_rt.tasks.driver",
         "component_rt.tasks.channels",
         "component_rt.tasks.deadlock",
+        "component_rt.tasks.pending",
         "component_rt.wasi",
         "component_rt.cli",
     ),

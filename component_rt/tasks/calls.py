@@ -236,6 +236,7 @@ class HostCall:
     __slots__ = (
         "args",
         "callee",
+        "caller",
         "cancelled",
         "context",
         "done",
@@ -272,6 +273,8 @@ class HostCall:
         self.result: Any = None
         self.error: BaseException | None = None
         self.on_done: Callable[[], None] = _nothing
+        self.caller: Any = None
+        """The trio task that waits for the call."""
         self.context: Any = context
         """The caller's context, for host functions that are called on the way."""
         self.task = Task(callee.inst, callee.lifted, self._start, self._resolve, None, self)
@@ -560,30 +563,52 @@ class AsyncHostImport(HostImport):
         complete(result, error, address, scope)
 
     def _subtask(self, pending: Any, complete: Any, address: int | None, scope: CallScope | None) -> Subtask:
-        store: Any = self._store
-        instance = self._instance
-        subtask = Subtask(CallScope() if scope is None else scope)
+        return Awaited(self._store, self._instance, pending, complete, address, scope).subtask
+
+
+class Awaited:
+    """A host function that a guest called asynchronously and that is being awaited."""
+
+    __slots__ = ("_address", "_call", "_complete", "_pending", "_scheduler", "_scope", "_tree", "subtask")
+
+    def __init__(
+        self,
+        store: Store,
+        instance: ComponentInstance,
+        pending: Any,
+        complete: Any,
+        address: int | None,
+        scope: CallScope | None,
+    ) -> None:
+        self._scheduler = store.scheduler
+        self._tree = tree = Tree.of(instance)
+        current = self._scheduler.current
+        self._call = None if current is None or current.task is None else current.task.call
+        self._pending = pending
+        self._complete = complete
+        self._address = address
+        self._scope = scope
+        self.subtask = subtask = Subtask(CallScope() if scope is None else scope)
         subtask.advance("start")
-
-        def finish() -> None:
-            tree.pendings.pop(pending, None)
-            if pending.cancelled:
-                subtask.advance("cancel")
-            else:
-                result, error = pending.outcome()
-                # `complete` releases what was lent; the guest learns of the end when it takes the event.
-                complete(result, error, address, scope)
-                subtask.advance("return")
-            if subtask.index:
-                subtask.set_pending_event(subtask.event)
-
-        def on_cancel(caller: Any) -> Steps:
-            return once(pending.cancel)
-
-        subtask.on_cancel = on_cancel
-        tree = Tree.of(instance)
-        current = store.scheduler.current
-        call = None if current is None or current.task is None else current.task.call
-        pending.on_done = lambda: store.scheduler.post(tree, once(finish), call)
+        subtask.on_cancel = self._on_cancel
+        pending.on_done = self._on_done
         tree.pendings[pending] = None
-        return subtask
+
+    def _on_done(self) -> None:
+        self._scheduler.perform(self._tree, self._finish, self._call)
+
+    def _finish(self) -> None:
+        pending, subtask = self._pending, self.subtask
+        self._tree.pendings.pop(pending, None)
+        if pending.cancelled:
+            subtask.advance("cancel")
+        else:
+            result, error = pending.outcome()
+            # `complete` releases what was lent; the guest learns of the end when it takes the event.
+            self._complete(result, error, self._address, self._scope)
+            subtask.advance("return")
+        if subtask.index:
+            subtask.set_pending_event(subtask.event)
+
+    def _on_cancel(self, caller: Any) -> Steps:
+        return once(self._pending.cancel)

@@ -33,6 +33,47 @@ __all__ = [
 ]
 
 
+class _Waiting:
+    """A task that waits at `end` until `done()`."""
+
+    __slots__ = ("_done", "_sleeping", "_task", "give_up", "problem", "store")
+    call = None
+
+    def __init__(self, end: Reader | Writer, done: Callable[[], bool], ours: bool) -> None:
+        self.store: Any = end.store
+        self._done = done
+        self._sleeping = False
+        self._task = trio.lowlevel.current_task()
+        self.problem: BaseException | None = None
+        self.give_up: Callable[[BaseException], None] | None = None if ours else self._stuck
+
+    def wake(self) -> None:
+        """It may be done."""
+        if self._sleeping and self._done():
+            self._sleeping = False
+            trio.lowlevel.reschedule(self._task)
+
+    def _stuck(self, error: BaseException) -> None:
+        if self._sleeping:
+            self._sleeping, self.problem = False, error
+            trio.lowlevel.reschedule(self._task)
+
+    def _abort(self, raise_cancel: object) -> trio.lowlevel.Abort:
+        self._sleeping = False
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    async def sleep(self) -> None:
+        self._sleeping = True
+        watch = self.store.watch
+        watch.waits(self._task, self)
+        try:
+            await trio.lowlevel.wait_task_rescheduled(self._abort)
+        finally:
+            watch.goes_on(self._task)
+        if self.problem is not None:
+            raise self.problem
+
+
 async def _wait(
     end: Reader | Writer, done: Callable[[], bool], give_up: Callable[[], None], ours: bool = False
 ) -> None:
@@ -40,41 +81,13 @@ async def _wait(
 
     Raises `Trap` if it can never be, unless `ours`.
     """
-    task = trio.lowlevel.current_task()
-    sleeping = False
-    problem: BaseException | None = None
-
-    def wake() -> None:
-        nonlocal sleeping
-        if sleeping and done():
-            sleeping = False
-            trio.lowlevel.reschedule(task)
-
-    def abort(raise_cancel: object) -> trio.lowlevel.Abort:
-        nonlocal sleeping
-        sleeping = False
-        return trio.lowlevel.Abort.SUCCEEDED
-
-    def stuck(error: BaseException) -> None:
-        nonlocal sleeping, problem
-        if sleeping:
-            sleeping, problem = False, error
-            trio.lowlevel.reschedule(task)
-
-    end.wake = wake
+    waiting = _Waiting(end, done, ours)
+    end.wake = waiting.wake
     try:
         if done():
             await trio.lowlevel.cancel_shielded_checkpoint()
         else:
-            sleeping = True
-            watch = end.store.watch  # type: ignore[attr-defined]
-            watch.waits(task, end.store, None, None if ours else stuck)
-            try:
-                await trio.lowlevel.wait_task_rescheduled(abort)
-            finally:
-                watch.goes_on(task)
-            if problem is not None:
-                raise problem
+            await waiting.sleep()
     except BaseException:
         give_up()
         raise

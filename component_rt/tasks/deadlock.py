@@ -14,9 +14,8 @@ What this cannot see: a foreign thread that is about to enter the loop (`trio.fr
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
-import attrs
 import trio
 
 from component_rt.tasks.blocking import deadlock
@@ -25,27 +24,32 @@ if TYPE_CHECKING:
     from component_rt.tasks.calls import HostCall
     from component_rt.tasks.driver import AsyncStore
 
-__all__ = ["Watch"]
+__all__ = ["Waiter", "Watch"]
 
 _FAR: Final = 3600.0
 """trio's loop never sleeps longer than a day; it does for an hour only if no deadline is near."""
 _here: trio.lowlevel.RunVar[Watch | None] = trio.lowlevel.RunVar("component_rt.watch", default=None)
 
 
-@attrs.frozen(eq=False)
-class _Waiter:
-    """A trio task that waits: for a call, or at the end of a stream (`give_up(error)` ends that; None: a task of the store)."""
+class Waiter(Protocol):
+    """A trio task that waits in `store`: for a call, or at the end of a stream.
 
-    store: AsyncStore
-    call: HostCall | None
-    give_up: Callable[[BaseException], None] | None
+    `give_up(error)` ends the latter; None: nobody is there to tell.
+    """
+
+    @property
+    def store(self) -> AsyncStore: ...
+    @property
+    def call(self) -> HostCall | None: ...
+    @property
+    def give_up(self) -> Callable[[BaseException], None] | None: ...
 
 
 class Watch(trio.abc.Instrument):
     """All stores of one trio loop."""
 
     def __init__(self) -> None:
-        self._waiting: dict[trio.lowlevel.Task, _Waiter] = {}
+        self._waiting: dict[trio.lowlevel.Task, Waiter] = {}
         self._stores: dict[AsyncStore, tuple[trio.lowlevel.Task, trio.lowlevel.Task]] = {}
         self._blocker: trio.lowlevel.Task | None = None
         self._timeout = 0.0
@@ -71,18 +75,17 @@ class Watch(trio.abc.Instrument):
             self._looks = False
             trio.lowlevel.remove_instrument(self)
 
-    def waits(
-        self,
-        task: trio.lowlevel.Task,
-        store: AsyncStore,
-        call: HostCall | None,
-        give_up: Callable[[BaseException], None] | None = None,
-    ) -> None:
-        """`task` begins to wait."""
-        if not self._looks:
+    def look(self) -> None:
+        """A store has nothing to run and awaits no host function: begin to watch the loop, if anything waits."""
+        if self._waiting and not self._looks:
             self._looks = True
             trio.lowlevel.add_instrument(self)
-        self._waiting[task] = _Waiter(store, call, give_up)
+
+    def waits(self, task: trio.lowlevel.Task, waiter: Waiter) -> None:
+        """`task` begins to wait."""
+        self._waiting[task] = waiter
+        if not waiter.store.awaited:
+            self.look()
 
     def goes_on(self, task: trio.lowlevel.Task) -> None:
         """`task` waits no longer."""

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import contextvars
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, final
@@ -32,10 +32,10 @@ from component_rt.store import Store
 from component_rt.tasks.arguments import bind_arguments
 from component_rt.tasks.calls import Callee, HostCall, run_destructor
 from component_rt.tasks.deadlock import Watch
+from component_rt.tasks.pending import Pending, waits_for_itself
 from component_rt.tasks.quick import quick_call
-from component_rt.tasks.scheduler import ASIDE, Tree, call_of
+from component_rt.tasks.scheduler import ASIDE, Tree
 from component_rt.tasks.thread import Steps, Thread
-from component_rt.values import Err
 from core_rt.errors import InstancePoisoned, StoreError, Trap, TrapCode
 from core_rt.vm import structs
 
@@ -52,63 +52,45 @@ __all__ = ["AsyncStore", "open_store"]
 _TICKS_BETWEEN_CHECKPOINTS = 64
 _STRIKES = 2
 """At the end of how many ticks the guest of a cancelled call may be found computing before it is stopped."""
-_inside: contextvars.ContextVar[HostCall | None] = contextvars.ContextVar("component_rt.inside", default=None)
-"""In a host function that is being awaited: the call of the host that it is awaited for."""
 _INTERRUPT = structs.STATUS_INTERRUPT
 _HOST_CALL = structs.STATUS_HOST_CALL
 
 
-@final
-class Pending:
-    """A host function being awaited. `on_done()` is called once, when it has ended."""
+class _Waiting:
+    """A task that waits for a call."""
 
-    __slots__ = ("_error", "_result", "_scope", "abandoned", "cancelled", "done", "on_done")
+    __slots__ = ("_raise_cancel", "_task", "_watch", "call", "store")
+    give_up = None
 
-    def __init__(self) -> None:
-        self.done = False
-        self.cancelled = False
-        self.abandoned = False
-        self.on_done: Callable[[], object] = lambda: None
-        self._result: Any = None
-        self._error: BaseException | None = None
-        self._scope = trio.CancelScope()
+    def __init__(self, store: AsyncStore, call: HostCall) -> None:
+        assert store.watch is not None
+        self.store = store
+        self.call = call
+        self._watch = store.watch
+        self._task = trio.lowlevel.current_task()
+        self._raise_cancel: Callable[[], Any] | None = None
 
-    async def run(self, coroutine: Coroutine[Any, Any, Any], store: AsyncStore) -> None:
-        """Await the function."""
-        store.awaited += 1
+    def _on_done(self) -> None:
+        self._watch.goes_on(self._task)
+        trio.lowlevel.reschedule(self._task)
+
+    def _abort(self, raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
+        self._raise_cancel = raise_cancel
+        return self.store.cancel_call(self.call)
+
+    async def sleep(self) -> None:
+        """Until the call is over. Raises `trio.Cancelled` if it was cancelled instead of finished."""
+        call = self.call
+        call.on_done = self._on_done
+        call.caller = self._task
+        self._watch.waits(self._task, self)
         try:
-            with self._scope:
-                try:
-                    self._result = await coroutine
-                except trio.Cancelled:
-                    raise
-                except BaseException as error:
-                    self._error = error
+            await trio.lowlevel.wait_task_rescheduled(self._abort)
         finally:
-            store.awaited -= 1
-            coroutine.close()
-        self.cancelled = self._scope.cancelled_caught
-        self.done = True
-        if not self.abandoned:
-            self.on_done()
-
-    def cancel(self) -> None:
-        """Nobody wants the result; `on_done` is still called."""
-        self._scope.cancel()
-
-    def abandon(self) -> None:
-        """As `cancel`, and nobody wants to know when it has ended."""
-        if not self.done:
-            self.abandoned = True
-            self._scope.cancel()
-
-    def outcome(self) -> tuple[Any, Err | None]:
-        """Result, or `Err`. Raises what the function raised otherwise."""
-        if self._error is None:
-            return self._result, None
-        if isinstance(self._error, Err):
-            return None, self._error
-        raise self._error
+            self._watch.goes_on(self._task)
+        cancel = self._raise_cancel
+        if cancel is not None and (call.cancelled or call.stopped or isinstance(call.error, InstancePoisoned)):
+            cancel()
 
 
 @final
@@ -128,6 +110,8 @@ class AsyncStore(Store):
         self._home = 0
         """The thread of the loop."""
         self.watch: Watch | None = None
+        self.hosts: dict[trio.lowlevel.Task, HostCall] = {}
+        """The tasks of host functions that are awaited, and the calls of the host that they came of."""
         self.token: trio.lowlevel.TrioToken | None = None
         """For what happens outside the loop: the garbage collector may run anywhere."""
         self._pump_task: trio.lowlevel.Task | None = None
@@ -186,6 +170,25 @@ class AsyncStore(Store):
             assert self._pump_task is not None
             trio.lowlevel.reschedule(self._pump_task)
 
+    def happened(self, tell: Callable[[], object]) -> None:
+        """`tell()` makes guests go on: run them here and now, which saves waking the pump for it."""
+        if not self._asleep or self.working or self.scheduler.busy:
+            tell()
+            return
+        self._asleep = False
+        try:
+            tell()
+            for _ in range(_TICKS_BETWEEN_CHECKPOINTS):
+                if not self._turn():
+                    break
+        finally:
+            self._asleep = True
+            if self._preempted or self._asides or self.scheduler.ready:
+                self.notify()
+            if not self.awaited:
+                assert self.watch is not None
+                self.watch.look()
+
     async def _keep(
         self, scope: trio.CancelScope, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
@@ -221,6 +224,8 @@ class AsyncStore(Store):
                 await self._slices()
             elif not scheduler.ready and not self._asides:
                 self._asleep = True
+                if not self.awaited and self.watch is not None:
+                    self.watch.look()
 
                 def abort(raise_cancel: object) -> trio.lowlevel.Abort:
                     self._asleep = False
@@ -339,14 +344,14 @@ class AsyncStore(Store):
                 call = HostCall(self, callee, label, args, self.caller_context())
                 if free:
                     scheduler.run(tree, call.steps())
-                elif _waits_for_itself(call):
+                elif waits_for_itself(call, self.hosts):
                     raise Trap(TrapCode.CANNOT_ENTER_COMPONENT)
                 else:
                     scheduler.post(tree, call.steps(), call)
             if call.done:
                 await checkpoint()
             else:
-                await self._wait(call)
+                await _Waiting(self, call).sleep()
             return call.outcome()
 
         function.__name__ = function.__qualname__ = name
@@ -357,27 +362,11 @@ class AsyncStore(Store):
         """The context of the trio task that makes a call. It can change nothing in it before the call is over."""
         return trio.lowlevel.current_task().context
 
-    async def _wait(self, call: HostCall) -> None:
-        task, watch = trio.lowlevel.current_task(), self.watch
-        assert watch is not None
-        cancel: Callable[[], Any] | None = None
-
-        def abort(raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
-            nonlocal cancel
-            cancel = raise_cancel
-            return self._cancel(call)
-
-        call.on_done = lambda: trio.lowlevel.reschedule(task)
-        watch.waits(task, self, call)
-        await trio.lowlevel.wait_task_rescheduled(abort)
-        watch.goes_on(task)
-        if cancel is not None and (call.cancelled or call.stopped or isinstance(call.error, InstancePoisoned)):
-            cancel()
-
-    def _cancel(self, call: HostCall) -> trio.lowlevel.Abort:
+    def cancel_call(self, call: HostCall) -> trio.lowlevel.Abort:
         """Trio cancels a call: begin to end it. Nothing of a guest may run here."""
         tree = call.tree
-        if not call.started:
+        assert self._pump_task is not None
+        if not call.started or self._pump_task.coro.cr_frame is None:
             call.done = True
             call.stopped = True
             return trio.lowlevel.Abort.SUCCEEDED
@@ -472,17 +461,16 @@ class AsyncStore(Store):
         if self._nursery is None:
             coroutine.close()
             raise StoreError(f"the host function `{name}` cannot be awaited: the store is closed")
-        pending = Pending()
         thread = self.scheduler.current
         call = None if thread is None or thread.task is None or thread.task.call is None else thread.task.call.call
+        pending = Pending(call)
         context = None if call is None else call.context
         start = self._nursery.start_soon
-        if context is None:
+        if context is None or context is trio.lowlevel.current_task().context:
             start(pending.run, coroutine, self, name=name)
         else:
-            context = context.copy()
-            context.run(_inside.set, call)
             context.run(start, pending.run, coroutine, self, name=name)
+        self.awaited += 1
         return pending
 
     def start_task(self, function: Callable[..., Any], *args: Any, name: str | None = None) -> None:
@@ -628,19 +616,6 @@ class open_store:
 
 def _nothing() -> None:
     return None
-
-
-def _waits_for_itself(call: HostCall) -> bool:
-    """Whether `call` comes from a host function that holds up the instance that it wants to enter."""
-    outer = _inside.get()
-    while outer is not None:
-        thread = None if outer.tree.preempted else outer.tree.aside
-        while thread is not None:
-            if thread.tree is call.tree and call_of(thread) is outer:
-                return True
-            thread = thread.resumer
-        outer = None if outer.context is None else outer.context.get(_inside)
-    return False
 
 
 def _only(error: BaseException) -> BaseException:

@@ -27,16 +27,9 @@ class _NoScope(CallScope):
 
     __slots__ = ()
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.moved = _Nowhere()
-
-
-class _Nowhere(list[Any]):
-    __slots__ = ()
-
-    def append(self, item: object) -> None:
-        pass
+    @property
+    def moved(self) -> list[Any]:
+        return []  # nobody keeps it
 
 
 def _factory(of: t.ValType, pointer: int) -> Callable[..., Any]:

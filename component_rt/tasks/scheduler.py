@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from component_rt.handles import trap, trapped
 from component_rt.tasks.states import THREAD, ThreadState, advance
 from component_rt.tasks.streams import CopyEnd
-from component_rt.tasks.thread import BLOCK, Stand, Switch, Thread, Turns
+from component_rt.tasks.thread import BLOCK, Stand, Switch, Thread, Turns, once
 from core_rt.errors import EngineBug, StoreError
 from core_rt.store import PARK
 
@@ -90,6 +90,7 @@ class Tree:
         "deferred",
         "doom",
         "ended",
+        "host",
         "killed",
         "pendings",
         "preempted",
@@ -118,6 +119,8 @@ class Tree:
         """Whether all that went on in the tree has been ended. A root may be poisoned before that is done."""
         self.pendings: dict[Any, None] = {}
         """What the host does for guests of the tree besides: anything with `abandon()`."""
+        self.host: Thread | None = None
+        """The thread of what the host does in the tree (`Scheduler.perform`)."""
         self.deferred: deque[Thread] = deque()
         """Threads that were woken while something was aside. One is let go when the tree is free, and the next after it."""
 
@@ -244,6 +247,27 @@ class Scheduler:
         self._go(tree, thread.resumed(), ())
         return thread
 
+    def perform(self, tree: Tree, function: Callable[[], object], call: Any = None) -> None:
+        """Have `function` done for `call` when the tree is free, as work of the host that wakes threads: now if possible."""
+        if self.ready or self.busy or tree.aside is not None or tree.deferred:
+            self.post(tree, once(function), call)
+            return
+        host = tree.host
+        if host is None:
+            host = tree.host = Thread(self, tree, None, once(_nothing)).resumed()
+            tree.threads.pop(host)
+        host.call = call
+        self._current = host
+        try:
+            function()
+        except BaseException as error:
+            tree.host = None
+            error = trapped(error)
+            self._unwind(host, error)
+            self._failed(tree, error)
+        finally:
+            self._current = None
+
     def post(self, tree: Tree, body: Generator[Any, Any, Any], call: Any = None) -> Thread:
         """Have work of the host done when the tree is free; it is done for `call`."""
         thread = Thread(self, tree, None, body)
@@ -268,13 +292,7 @@ class Scheduler:
         try:
             aside = self._chain(thread, first)
         except BaseException as error:
-            if tree.root is not None and not tree.killed:
-                self.kill(tree, error)
-            someone_knows = bool(self._blamed)
-            self._blamed.clear()
-            self._undefer(tree)
-            if not isinstance(error, Exception) and not someone_knows:
-                raise
+            self._failed(tree, error)
             return
         if aside is not None:
             tree.aside, tree.aside_entered = aside, entered
@@ -284,6 +302,16 @@ class Scheduler:
         for member in entered:
             member.flags[0] = 1
         self._undefer(tree)
+
+    def _failed(self, tree: Tree, error: BaseException) -> None:
+        """`error` has gone through a chain of the tree. Raises it if it is none for guests and nobody else will."""
+        if tree.root is not None and not tree.killed:
+            self.kill(tree, error)
+        someone_knows = bool(self._blamed)
+        self._blamed.clear()
+        self._undefer(tree)
+        if not isinstance(error, Exception) and not someone_knows:
+            raise error
 
     def _undefer(self, tree: Tree) -> None:
         """The tree is free: the first who waited for that may look again."""
@@ -494,3 +522,7 @@ def _wait_for_turn(thread: Thread) -> None:
     """A woken thread cannot run yet. If the exclusive thread is in its way, it is woken when that is free."""
     if thread.gated and thread.has_news():
         Turns.of(thread.task.inst).exclusive.append(thread)
+
+
+def _nothing() -> None:
+    return None

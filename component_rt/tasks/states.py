@@ -32,6 +32,8 @@ S = TypeVar("S", bound=enum.Enum)
 class TaskState(enum.Enum):
     """A call of a lifted function, seen by the callee."""
 
+    __hash__ = object.__hash__  # `Enum`'s is written in Python
+
     INITIAL = 1
     STARTED = 2
     PENDING_CANCEL = 3
@@ -52,6 +54,8 @@ class SubtaskState(enum.IntEnum):
 class ThreadState(enum.Enum):
     """A thread of a task. `WAITING` threads have a condition that makes them run again, `SUSPENDED` ones need another thread."""
 
+    __hash__ = object.__hash__  # `Enum`'s is written in Python
+
     SUSPENDED = 1
     WAITING = 2
     RUNNING = 3
@@ -60,6 +64,8 @@ class ThreadState(enum.Enum):
 
 class CopyState(enum.Enum):
     """One end of a stream or future."""
+
+    __hash__ = object.__hash__  # `Enum`'s is written in Python
 
     IDLE = 1
     COPYING = 2

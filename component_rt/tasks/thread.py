@@ -183,7 +183,10 @@ class Thread:
             return True
         self.cancellable = cancellable
         self.start_waiting(ready_func, gated)
-        return (yield from self._block())
+        self.value = False
+        cancelled: bool = yield BLOCK  # as `_block`, with a generator less
+        self.cancellable = False
+        return cancelled
 
     def yield_(self, cancellable: bool) -> Generator[Any, Any, bool]:
         return self.wait_until(_always, cancellable)

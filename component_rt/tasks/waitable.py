@@ -108,7 +108,7 @@ class WaitableSet:
     def __init__(self) -> None:
         self.size = 0
         self.with_events: dict[Waitable, None] = {}
-        self.waiters: dict[Thread, None] = {}
+        self.waiters: tuple[Thread, ...] = ()
         self.num_waiting = 0
 
     def has_event(self, waitable: Waitable) -> None:
@@ -129,9 +129,9 @@ class WaitableSet:
         if not gated and self.with_events and not thread.task.deliver_pending_cancel(cancellable):
             return self.get_pending_event()
         self.num_waiting += 1
-        self.waiters[thread] = None
+        self.waiters += (thread,)
         cancelled = yield from thread.wait_until(self.has_pending_event, cancellable, gated)
-        del self.waiters[thread]
+        self.waiters = tuple([other for other in self.waiters if other is not thread])
         self.num_waiting -= 1
         return TASK_CANCELLED if cancelled else self.get_pending_event()
 
