@@ -143,10 +143,38 @@ def set_flag(c: Code, field: str, which: int, value: int) -> None:
 
 
 def _copy(c: Code, side: Side, target: str, source: str, size: str) -> None:
-    """Copy checked ranges from memory to memory."""
+    """Copy checked ranges from memory to memory: up to 16 bytes here, more by the builtin."""
+    big, small, words, byte, some, done = [c.label() for _ in range(6)]
+    c.out(f"br i1 {c.let(f'icmp ugt i64 {size}, 16')}, label %{big}, label %{small}")
+    c.begin(big)
     copy = c.let(f"load ptr, ptr {c.at(c.field('builtins'), 8 * BUILTIN_INDEX['memory_copy'])}")
-    to, source_memory = c.field(side.target), c.field(side.source)
-    c.out(f"call void {copy}(ptr %0, ptr {to}, i64 {target}, ptr {source_memory}, i64 {source}, i64 {size})")
+    to, from_ = c.field(side.target), c.field(side.source)
+    c.out(f"call void {copy}(ptr %0, ptr {to}, i64 {target}, ptr {from_}, i64 {source}, i64 {size})")
+    c.out(f"br label %{done}")
+    c.begin(small)
+    ends = native_address(c, side.source, source), native_address(c, side.target, target)
+    c.out(f"br i1 {c.let(f'icmp uge i64 {size}, 8')}, label %{words}, label %{byte}")
+    c.begin(words)  # the first eight bytes and the last eight, which may be some of the same
+    last = c.let(f"sub i64 {size}, 8")
+    tails = [c.let(f"getelementptr i8, ptr {end}, i64 {last}") for end in ends]
+    pair = [c.let(f"load i64, ptr {place}, align 1") for place in (ends[0], tails[0])]
+    for value, place in zip(pair, (ends[1], tails[1])):
+        c.out(f"store i64 {value}, ptr {place}, align 1")
+    c.out(f"br label %{done}")
+    c.begin(byte)
+    place = c.alloca("i64")
+    c.out(f"store i64 {size}, ptr {place}")
+    c.out(f"br label %{some}")
+    c.begin(some)
+    left, body = c.let(f"load i64, ptr {place}"), c.label()
+    c.out(f"br i1 {c.let(f'icmp eq i64 {left}, 0')}, label %{done}, label %{body}")
+    c.begin(body)
+    index = c.let(f"sub i64 {left}, 1")
+    value = c.let(f"load i8, ptr {c.let(f'getelementptr i8, ptr {ends[0]}, i64 {index}')}")
+    c.out(f"store i8 {value}, ptr {c.let(f'getelementptr i8, ptr {ends[1]}, i64 {index}')}")
+    c.out(f"store i64 {index}, ptr {place}")
+    c.out(f"br label %{some}")
+    c.begin(done)
 
 
 @attrs.define

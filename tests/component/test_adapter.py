@@ -86,6 +86,19 @@ def test_lists_arrive_as_they_were_sent(of: t.ValType, encoding: str, data: st.D
         assert same(run(patch, text, 0, sent), sent)
 
 
+@pytest.mark.parametrize("kind", ["string", "(list u8)"])
+def test_short_texts_and_lists_are_copied_whole(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    caller = PASS.replace('(import "" "f"', '(import "" "mem" (memory 1)) (import "" "f"')
+    text = linked(ECHO, caller, kind, kind)
+    text = text.replace('(export "f" (func $f\'))', '(export "f" (func $f\')) (export "mem" (memory $i "mem"))')
+    monkeypatch.setattr(adapt, "CALLS_BEFORE_COMPILING", 0)
+    with rt.Store(engine()) as store:
+        echo = instantiate(store, text).exports["run"]
+        for length in (*range(35), 100, 5000):
+            sent = "".join([chr(65 + i % 26) for i in range(length)])
+            assert echo(sent if kind == "string" else sent.encode()) == (sent if kind == "string" else sent.encode())
+
+
 _STORE = {
     "i32": "i64.extend_i32_u",
     "i64": "",
