@@ -180,10 +180,10 @@ def lower_borrow(rt: ResourceType) -> Callable[[Any, CallScope], int]:
         return rt.host.lower_borrow  # type: ignore[no-any-return]
 
     def unwrap(value: Any, scope: CallScope) -> int:
-        resource = _guest_object(rt, value)
-        scope.add_lender(resource)
-        assert resource._rep is not None
-        return resource._rep
+        if type(value) is not rt.py_class or value._rep is None:
+            _guest_object(rt, value)
+        scope.add_lender(value)
+        return value._rep  # type: ignore[no-any-return]
 
     return unwrap
 

@@ -221,8 +221,7 @@ class CallWriter(Writer):
             self._lift_text(flags)
             return
         self.lift_result(raising=True)
-        if self.needs_scope:
-            self.line("mine.finish()")
+        self._finish()
         if self.mode == structs.MODE_OPEN and self.signature.post_return:
             self.line("post_return(raw)")
 
@@ -243,8 +242,13 @@ class CallWriter(Writer):
                 source.line("post_return(raw)")
             if self.direct:
                 self._set(flags, 1)
+        self._finish()
+
+    def _finish(self) -> None:
+        """The specification lets the callee return only what it has borrowed no longer."""
         if self.needs_scope:
-            source.line("mine.finish()")
+            with self.unit.source.block("if mine.num_borrows:"):
+                self.line("mine.finish()")
 
 
 assert LONG_TEXT > NEAR

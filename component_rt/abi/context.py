@@ -232,11 +232,10 @@ class LiftLowerContext:
             scope.num_borrows += 1
             return handles.add(ResourceHandle(rt, rep, False, scope))
 
-        give = (lambda rep, scope: rep) if instance is rt.impl else lend
         if self.between_guests:
-            return give
+            return (lambda rep, scope: rep) if instance is rt.impl else lend
         unwrap = resources.lower_borrow(rt)
-        return lambda value, scope: give(unwrap(value, scope), scope)
+        return unwrap if instance is rt.impl else lambda value, scope: lend(unwrap(value, scope), scope)
 
     # ------------------------------------------------------------------------------------------------ async values
 

@@ -36,9 +36,9 @@ def destructor(func: Func, wide: bool) -> Callable[[int], None]:
 def resource_new(instance: ComponentInstance, rt: ResourceType, wide: bool) -> Callable[[], object]:
     """`resource.new`: a new own handle for a rep."""
     flags, cannot_leave, add = instance.flags, instance.cannot_leave, instance.handles.add
-    core = instance.store.core
-    u32 = core.u32
-    reps = core.u64 if wide else u32
+    view = instance.store.core.view
+    u32 = view("I")
+    reps = view("Q") if wide else u32
 
     def handler() -> None:
         if not flags[1]:
@@ -51,9 +51,9 @@ def resource_new(instance: ComponentInstance, rt: ResourceType, wide: bool) -> C
 def resource_rep(instance: ComponentInstance, rt: ResourceType, wide: bool) -> Callable[[], object]:
     """`resource.rep`: the rep behind a handle."""
     handles = instance.handles
-    core = instance.store.core
-    u32 = core.u32
-    reps = core.u64 if wide else u32
+    view = instance.store.core.view
+    u32 = view("I")
+    reps = view("Q") if wide else u32
 
     def handler() -> None:
         reps[0] = resource_handle(handles, u32[0], rt).rep
@@ -64,7 +64,7 @@ def resource_rep(instance: ComponentInstance, rt: ResourceType, wide: bool) -> C
 def resource_drop(instance: ComponentInstance, rt: ResourceType) -> Callable[[], object]:
     """`resource.drop`: remove a handle; an own handle's resource is destroyed in the instance that implements it."""
     flags, cannot_leave, handles = instance.flags, instance.cannot_leave, instance.handles
-    u32 = instance.store.core.u32
+    u32 = instance.store.core.view("I")
 
     def drop_own(rep: int) -> Any:
         if rt.impl is not None:
