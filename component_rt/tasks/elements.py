@@ -12,7 +12,7 @@ from component_rt.abi.lift import list_loader
 from component_rt.abi.lower import list_elements_storer
 from component_rt.abi.unit import Unit
 from component_rt.handles import CallScope
-from component_rt.tasks.streams import none_or_number
+from component_rt.tasks.flat import flat_of
 
 if TYPE_CHECKING:
     from component_rt.instance import ComponentInstance, RuntimeOptions
@@ -48,17 +48,17 @@ def _factory(of: t.ValType, pointer: int) -> Callable[..., Any]:
 class Elements:
     """How one definition (`stream.read` and its like) reads and writes elements of type `of`.
 
-    `plain`: the bytes of an element mean the same to every guest and to nobody anything else: numbers.
+    `flat`: how elements are copied to another guest's memory without looking at them, if they can be.
     """
 
-    __slots__ = ("_context", "_guest", "_host", "align", "byte", "memory", "of", "plain", "size")
+    __slots__ = ("_context", "_guest", "_host", "align", "byte", "flat", "memory", "of", "size")
 
     def __init__(
         self, inst: ComponentInstance, of: t.ValType | None, options: RuntimeOptions, resource: Callable[[Any], Any]
     ) -> None:
         self.of = of
         self.size, self.align = (0, 1) if of is None else lay.layout(of, options.pointer)
-        self.plain = none_or_number(of)
+        self.flat = None if of is None else flat_of(of)
         self.byte = of is not None and of.kind == "u8"
         self.memory: Any = NO_MEMORY if options.memory is None else options.memory
         self._context = LiftLowerContext(
@@ -102,6 +102,8 @@ class Elements:
 
     def load_for_guest(self, address: int, n: int) -> Any:
         """`n` elements as another guest's context takes them."""
+        if self.of is None:
+            return None
         return self._codec(True)[0](self.memory.data, address, n)
 
     def store(self, values: Any, address: int, n: int, between_guests: bool = False) -> None:

@@ -3,8 +3,8 @@
 Theory of operation. Whoever comes first leaves its buffer with the rendezvous (`pending`); whoever comes second copies.
 Nothing is stored in between, and neither side knows whether the other is a guest or the host: both are a `Buffer`.
 
-A buffer of a guest is a range of its memory. Between two guests numbers are copied from memory to memory; other elements are
-lifted from one and lowered to the other. The host's buffers hold Python values (`ends`).
+A buffer of a guest is a range of its memory. Between two guests elements without addresses and handles are copied from memory to
+memory (`flat`); others are lifted from one and lowered to the other. The host's buffers hold Python values (`ends`).
 
 `on_copy(reclaim)` tells the waiting side of a stream that something was copied while its buffer stays pending, so that more
 may be added until the guest looks; `reclaim` takes the buffer back when it does.
@@ -115,22 +115,22 @@ class GuestBuffer(Buffer):
 
 def copy(source: Buffer, target: Buffer, n: int) -> None:
     """Move `n` elements."""
-    if type(source) is GuestBuffer and type(target) is GuestBuffer:
-        give, take = source.elements, target.elements
-        if take.plain:
-            size = n * give.size
-            if size:
-                start, to = source.address, target.address
-                take.memory.data[to : to + size] = give.memory.data[start : start + size]
+    if type(source) is not GuestBuffer or type(target) is not GuestBuffer:
+        target.write(source.read(n), n)
+        return
+    give, take = source.elements, target.elements
+    flat = take.flat
+    if flat is not None:
+        data = give.memory.data
+        if (not flat.limits and not flat.chars) or flat.fits(data, source.address, n):
+            flat.copy(data, source.address, take.memory.data, target.address, n)
             source.advance(n)
             target.advance(n)
             return
-        # Resources travel as bare reps between guests, as in calls.
-        target.elements.store(source.elements.load_for_guest(source.address, n), target.address, n, True)
-        source.advance(n)
-        target.advance(n)
-        return
-    target.write(source.read(n), n)
+    # Resources travel as bare reps between guests, as in calls.
+    take.store(give.load_for_guest(source.address, n), target.address, n, True)
+    source.advance(n)
+    target.advance(n)
 
 
 class SharedBase:
