@@ -51,6 +51,7 @@ from component_rt.vmcontext import MAY_ENTER, MAY_LEAVE
 from core_rt.compile.image import load
 from core_rt.compile.unit import ATTRIBUTES
 from core_rt.native import CodeArena
+from core_rt.vm.structs import GC_FRAME_STOPS, VMGcFrame, VMStoreContext
 
 if TYPE_CHECKING:
     from core_rt.engine import Engine
@@ -68,6 +69,8 @@ class AdapterSignature:
     encoding: str
     post_return: bool
     entered: int
+    guarded: bool
+    """Something in the tree may throw exceptions, which must not come out of the call."""
 
     @property
     def flattened(self) -> tuple[Flattened, Flattened]:
@@ -117,6 +120,17 @@ def _leave(c: Code, signature: AdapterSignature) -> None:
         c.out(f"store i32 1, ptr {c.at(flags, 4 * MAY_ENTER)}")
 
 
+def _guard(c: Code) -> tuple[str, str]:
+    """Link a frame that exceptions do not pass; the place of the link and what was there."""
+    frame = c.alloca(f"[{VMGcFrame.size} x i8], align 16")
+    head = c.at(c.field("store"), VMStoreContext["gc_frame"])
+    previous = c.let(f"load ptr, ptr {head}")
+    c.out(f"store ptr {previous}, ptr {c.at(frame, VMGcFrame['previous'])}")
+    c.out(f"store i64 {GC_FRAME_STOPS}, ptr {c.at(frame, VMGcFrame['count'])}")
+    c.out(f"store ptr {frame}, ptr {head}")
+    return head, previous
+
+
 def _arguments(c: Code, signature: AdapterSignature, caller: Flattened, callee: Flattened) -> list[str]:
     """Translate the parameters; the core arguments for the callee."""
     types = [of for _, of in signature.type.params]
@@ -162,6 +176,7 @@ def adapter_text(signature: AdapterSignature) -> str:
     caller, callee = signature.flattened
     c = Code(signature.encoding)
     _enter(c, signature)
+    guard = _guard(c) if signature.guarded else None
     arguments = _arguments(c, signature, caller, callee)
     call, data = c.field("target_call"), c.field("target_data")
     result = LLVM_OF[callee.results[0]] if callee.results else "void"
@@ -177,6 +192,8 @@ def adapter_text(signature: AdapterSignature) -> str:
         set_flag(c, "callee_flags", MAY_LEAVE, 0)
         c.out(f"call void {post}({', '.join([f'ptr {post_data}', *([f'{result} {raw}'] if raw else [])])})")
         set_flag(c, "callee_flags", MAY_LEAVE, 1)
+    if guard:
+        c.out(f"store ptr {guard[1]}, ptr {guard[0]}")
     _leave(c, signature)
     params = "".join(f", {LLVM_OF[core]} %{i}" for i, core in enumerate(caller.params, 1))
     returned = LLVM_OF[caller.results[0]] if caller.results else "void"

@@ -30,12 +30,11 @@ _FUNCREF = VMFuncRef.offsets
 
 
 def can_adapt(caller: ComponentInstance, callee: LiftedFunc, options: RuntimeOptions) -> bool:
-    """Whether machine code can make the call: no tasks that need keeping, no exceptions, one tree, 32-bit memories, simple types."""
+    """Whether machine code can make the call: no tasks that need keeping, one tree, 32-bit memories, simple types."""
     target = callee.instance
     return (
         caller.root is target.root
         and not caller.uses_tasks
-        and not caller.uses_tags
         and options.pointer == callee.options.pointer == 4
         and is_adaptable(callee.type, (options.encoding, callee.options.encoding))
     )
@@ -85,6 +84,7 @@ def adapted(
             encoding=options.encoding,
             post_return=callee.options.has_post_return,
             entered=len(entered),
+            guarded=caller.uses_tags,
         )
         _fill(put, caller, callee, options)
         for index, instance in enumerate(entered):

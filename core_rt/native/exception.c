@@ -2,10 +2,13 @@
  *
  * A function with `try_table`s has a VMGcFrame with GC_FRAME_CATCHES in its count, and in the word before it the VMHandler of the one that
  * is open, if any (core_rt/compile/exception.py). Throwing walks the chain of frames, which is that of the fiber alone: what is thrown
- * through the host is thrown again by it, in the fiber that called the host (`vm_host_call`). Nothing is unwound on the way. */
+ * through the host is thrown again by it, in the fiber that called the host (`vm_host_call`). Nothing is unwound on the way.
+ *
+ * Calls between components link a frame with GC_FRAME_STOPS, which is where the search ends: no exception leaves a component. */
 #include "shim.h"
 
 #define CATCHES ((uint64_t)1 << 32)
+#define STOPS ((uint64_t)1 << 33)
 
 static VMHandler *handler_of(const VMGcFrame *frame) {
   return frame->count & CATCHES ? ((VMHandler *const *)frame)[-1] : NULL;
@@ -15,6 +18,7 @@ static VMHandler *handler_of(const VMGcFrame *frame) {
 static VMHandler *prepare(VMStoreContext *store, uint32_t exception) {
   for (VMGcFrame *frame = store->gc_frame; frame; frame = frame->previous) {
     VMHandler *handler = handler_of(frame);
+    if (UNLIKELY(frame->count & STOPS)) TRAP_HERE(store->running, TRAP_UNCAUGHT_EXCEPTION, NO_OFFSET);
     if (!handler) continue;
     handler->exception = exception;
     store->gc_frame = frame;
@@ -32,7 +36,7 @@ void *vm_builtin_throw_ref(void *vmctx, uint32_t exception) {
 
 /* Whether an exception that comes out of the host function which the fiber waits for would be caught in it. */
 int vm_catches(VMFiber *fiber) {
-  for (VMGcFrame *frame = fiber->gc_frame; frame; frame = frame->previous)
+  for (VMGcFrame *frame = fiber->gc_frame; frame && !(frame->count & STOPS); frame = frame->previous)
     if (handler_of(frame)) return 1;
   return 0;
 }

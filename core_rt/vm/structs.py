@@ -214,6 +214,8 @@ VMHeapStatistics = Struct(
 GC_FRAME_CATCHES = 1 << 32
 """Added to `VMGcFrame.count` in functions that catch exceptions: the word before the frame points to the `VMHandler` of the innermost
 `try_table` that is open in it, or is null."""
+GC_FRAME_STOPS = 1 << 33
+"""The `count` of a frame that no exception passes: what is thrown above it and not caught there is a trap."""
 VMHandler = Struct(
     # An open `try_table`. `sp`, `fp` and `landing` are where an exception continues; who throws writes `exception` (an exnref).
     "VMHandler",

@@ -233,3 +233,61 @@ def test_exceptions_do_not_leave_a_component(name: str) -> None:
         with pytest.raises(rt.Trap) as caught:
             instance.exports[name]()
         assert caught.value.code is rt.TrapCode.UNCAUGHT_EXCEPTION
+
+
+# The inner component throws where `where` says: 1 in the function, 2 in its realloc, 3 in its post-return; 4 and 5: in the caller's
+# realloc, and in the function but caught there. The outer one catches everything, which gives 99.
+THROWS_ANYWHERE = """(component
+  (component $inner
+    (core module $m (tag $t) (memory (export "memory") 1) (global $where (mut i32) (i32.const 0))
+      (func $throw (param i32) (if (i32.eq (global.get $where) (local.get 0)) (then (throw $t))))
+      (func (export "set") (param i32) (global.set $where (local.get 0)))
+      (func (export "f") (param i32 i32) (result i32)
+        (block $h (try_table (catch_all $h) (call $throw (i32.const 5))))
+        (call $throw (i32.const 1)) (i32.store (i32.const 8) (i32.const 16)) (i32.store (i32.const 12) (local.get 1)) (i32.const 8))
+      (func (export "post") (param i32) (call $throw (i32.const 3)))
+      (func (export "realloc") (param i32 i32 i32 i32) (result i32) (call $throw (i32.const 2)) (i32.const 16)))
+    (core instance $i (instantiate $m))
+    (func (export "set") (param "where" u32) (canon lift (core func $i "set")))
+    (func (export "f") (param "s" string) (result string) (canon lift (core func $i "f")
+      (memory (core memory $i "memory")) (realloc (core func $i "realloc")) (post-return (core func $i "post")))))
+  (component $outer
+    (import "f" (func $f (param "s" string) (result string)))
+    (core module $libc (tag $t) (memory (export "memory") 1) (global $where (export "where") (mut i32) (i32.const 0))
+      (func (export "realloc") (param i32 i32 i32 i32) (result i32)
+        (if (i32.eq (global.get $where) (i32.const 4)) (then (throw $t))) (i32.const 64)))
+    (core instance $libc (instantiate $libc))
+    (core func $f' (canon lower (func $f)
+      (memory (core memory $libc "memory")) (realloc (core func $libc "realloc"))))
+    (core module $m (import "" "f" (func $f (param i32 i32 i32))) (import "libc" "memory" (memory 1))
+      (import "libc" "where" (global $where (mut i32)))
+      (func (export "run") (param i32) (result i32)
+        (global.set $where (local.get 0))
+        (block $h
+          (try_table (catch_all $h) (call $f (i32.const 0) (i32.const 3) (i32.const 32)))
+          (return (i32.load (i32.const 36))))
+        (i32.const 99)))
+    (core instance $i (instantiate $m (with "" (instance (export "f" (func $f')))) (with "libc" (instance $libc))))
+    (func (export "run") (param "where" u32) (result u32) (canon lift (core func $i "run"))))
+  (instance $a (instantiate $inner))
+  (instance $b (instantiate $outer (with "f" (func $a "f"))))
+  (export "run" (func $b "run"))
+  (export "set" (func $a "set")))"""
+
+
+@pytest.mark.parametrize("before", [0, 5])
+@pytest.mark.parametrize("where", [1, 2, 3, 4, 5])
+def test_exceptions_stop_at_calls_in_machine_code_too(where: int, before: int) -> None:
+    with rt.Store(engine()) as store:
+        exports = instantiate(store, THROWS_ANYWHERE).exports
+        for _ in range(before):  # from the third call on there is an adapter
+            assert exports["run"](0) == 3
+        exports["set"](where)
+        if where == 5:
+            assert [exports["run"](where) for _ in range(4)] == [3] * 4
+            return
+        with pytest.raises(rt.Trap) as caught:
+            exports["run"](where)
+        assert caught.value.code is rt.TrapCode.UNCAUGHT_EXCEPTION
+        with pytest.raises(rt.InstancePoisoned):
+            exports["run"](0)
