@@ -80,7 +80,7 @@ class Component:
     def validated(self) -> ValidatedComponent:
         """The component's definitions and what is known about them."""
         from component_rt.binary import decode_component
-        from component_rt.validate import validate_component
+        from component_rt.validate.component import validate_component
 
         # Small components are checked to the last instruction at once: it costs next to nothing.
         bodies = len(self._data) <= _SMALL

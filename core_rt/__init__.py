@@ -1,12 +1,13 @@
 """The core WebAssembly engine: bytes to modules, modules to machine code, instances with a contiguous `VMContext`.
 
-Importing it loads the engine, LLVM's binding included, so that nothing is left to load when the first module comes
-(`component_rt` and the command line load it when they first need it).
+Importing it loads the engine, compiler and LLVM's binding included, so that nothing is left to load when the first module comes.
+`component_rt` and the command line load those two when something is first compiled: they mostly start with code from the cache.
 """
 
 from __future__ import annotations
 
-from core_rt.compile.preload import preload as _preload
+import sys as _sys
+
 from core_rt.config import Config, Features
 from core_rt.engine import Engine
 from core_rt.errors import (
@@ -130,4 +131,7 @@ __all__ = [
     "instantiate",
 ]
 
-_preload()
+if "component_rt" not in _sys.modules:
+    from core_rt.compile.preload import preload as _preload
+
+    _preload()

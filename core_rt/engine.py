@@ -7,8 +7,6 @@ import threading
 from typing import TYPE_CHECKING, Any, Literal, final
 
 from core_rt import native
-from core_rt.binary.decode import decode_module
-from core_rt.binary.nested import core_modules
 from core_rt.compile import Compiler
 from core_rt.compile.ahead import Progress, compile_ahead, open_cache
 from core_rt.config import Config
@@ -94,6 +92,8 @@ class Engine:
         `progress(done, total)` is called after each part, perhaps by another thread. Large modules are compiled by several processes.
         Raises `DecodeError`, `ValidationError`.
         """
+        from core_rt.binary.decode import decode_module
+        from core_rt.binary.nested import core_modules
         from core_rt.module import Module
 
         modules = [Module.from_decoded(self, decode_module(part, self.config.features)) for part in core_modules(data)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, final
 
@@ -88,5 +87,7 @@ class Linker:
     def _missing(self, module: str, name: str, wanted: str) -> str:
         text = f"unknown import: {module!r} {name!r} ({wanted}) is not defined"
         known = [f"{m} {n}" for m, n in self._definitions]
+        import difflib
+
         near = difflib.get_close_matches(f"{module} {name}", known, 1)
         return f"{text}; did you mean {near[0]!r}?" if near else text

@@ -8,13 +8,11 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, final
 
-from core_rt.binary.decode import decode_module
 from core_rt.compile.ahead import Progress, compile_ahead, load_cached
 from core_rt.compile.cache import PAGE, entry_key
 from core_rt.errors import WasmError
 from core_rt.native import Image, ffi
 from core_rt.types import ExternType
-from core_rt.validate.module import validate_module_bodies
 from core_rt.vm.constexpr import constant_offset
 from core_rt.vm.heap import uses_heap
 from core_rt.vm.layout import ModuleLayout
@@ -48,6 +46,8 @@ class Module:
             raise TypeError(f"a module is made from bytes, not {type(data).__name__}; see Module.from_file")
         if isinstance(data, bytearray):
             data = bytes(data)
+        from core_rt.binary.decode import decode_module  # modules of known components are not decoded
+
         self._begin(engine, decode_module(data, engine.config.features))
 
     def _begin(self, engine: Engine, decoded: DecodedModule) -> None:
@@ -89,6 +89,8 @@ class Module:
 
     def validate(self) -> None:
         """Read and validate all function bodies now. Raises `DecodeError` or `ValidationError`."""
+        from core_rt.validate.module import validate_module_bodies
+
         validate_module_bodies(self.decoded)
 
     def compile_all(self, progress: Progress | None = None) -> None:

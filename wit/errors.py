@@ -6,7 +6,6 @@ columns count from 1; columns count Unicode scalar values.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 
 import attrs
@@ -109,5 +108,7 @@ class WitError(WasmError):
 
 def near_name(name: str, known: Iterable[str]) -> str | None:
     """A help text that offers the known name nearest to `name`, or None where none is near."""
+    import difflib  # rarely needed
+
     close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
     return f"did you mean `{close[0]}`?" if close else None

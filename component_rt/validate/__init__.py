@@ -1,5 +1,4 @@
-"""Validation of components: `syntax.Component` to `model.ValidatedComponent`."""
+"""Validation of components: `syntax.Component` to `model.ValidatedComponent` (`component.validate_component`).
 
-from component_rt.validate.component import validate_component
-
-__all__ = ["validate_component"]
+Nothing is imported here: linking needs the rules of subtypes, but a known component is not validated.
+"""

@@ -8,22 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
-
-import attrs
+from typing import TYPE_CHECKING
 
 from core_rt.compile.cache import CodeCache, default_folder, entry_key
 from core_rt.compile.host import code_identity
 from core_rt.compile.linked import LinkedCode, link
-from core_rt.compile.stored import StoredUnit, pack, read_units, unpack
-from core_rt.errors import EngineBug
+from core_rt.compile.stored import StoredUnit, pack, unpack
 from core_rt.vm import structs
 
 if TYPE_CHECKING:
@@ -31,7 +25,6 @@ if TYPE_CHECKING:
     from core_rt.config import Config
 
 __all__ = [
-    "Limits",
     "Progress",
     "cache_key",
     "chunks_of",
@@ -39,7 +32,6 @@ __all__ = [
     "keep_hot",
     "load_cached",
     "open_cache",
-    "start_worker",
 ]
 
 _CHUNK_BYTES = 48 << 10
@@ -154,84 +146,12 @@ def compile_ahead(modules: Sequence[CompiledModule], cache: CodeCache | None, pr
                 units.append(module.optimise(chunk))
                 step()
         else:
-            units = _in_workers(module, mine, workers, step)
+            from core_rt.compile.workers import in_workers
+
+            units = in_workers(module, mine, workers, step)
         units += module.optimise_rest(units)
         parts = list(link(units, module.count))
         module.enter_linked(LinkedCode(memoryview(b"".join(parts))), None)
         module.complete = True
         if cache is not None:
             cache.put(cache_key(module), parts)
-
-
-@attrs.frozen
-class Limits:
-    """What a worker may use: processor time, and memory that it writes to."""
-
-    seconds: int
-    bytes: int
-
-
-def start_worker(
-    module: CompiledModule, chunks: Sequence[range], *, limits: Limits | None = None
-) -> subprocess.Popen[bytes]:
-    """A process that optimises chunks; it has its input, and its output is `pack` of their units.
-
-    With `limits` it works in the background: at low priority, with no complaints on standard error, undisturbed by Ctrl-C.
-    """
-    background = limits is not None
-    config = {f.name: getattr(module.compiler.config, f.name) for f in attrs.fields(type(module.compiler.config))}
-    config["cache"] = False
-    data = bytes(module.module.data)
-    ranges = [[chunk.start, chunk.stop] for chunk in chunks]
-    bounds = None if limits is None else attrs.astuple(limits)
-    head = json.dumps({"config": config, "chunks": ranges, "length": len(data), "limits": bounds}).encode()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "core_rt.compile.worker"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL if background else None,
-        start_new_session=background,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)])},
-    )
-    assert process.stdin is not None
-    process.stdin.write(head + b"\n" + data)
-    process.stdin.close()
-    return process
-
-
-def _in_workers(
-    module: CompiledModule, chunks: Sequence[range], workers: int, step: Callable[[], object]
-) -> list[StoredUnit]:
-    processes = [start_worker(module, chunks[worker::workers]) for worker in range(workers)]
-    found: list[list[StoredUnit]] = [[] for _ in processes]
-
-    def read(stream: IO[bytes], units: list[StoredUnit]) -> None:
-        with contextlib.suppress(ValueError):  # the exit code tells
-            for unit in read_units(stream):
-                units.append(unit)
-                step()
-
-    threads = []
-    try:
-        for process, units in zip(processes, found, strict=True):
-            assert process.stdout is not None
-            thread = threading.Thread(target=read, args=(process.stdout, units), name="core_rt precompile")
-            thread.start()
-            threads.append(thread)
-        for process, thread in zip(processes, threads, strict=True):
-            thread.join()
-            if process.wait() != 0:
-                from core_rt.validate.module import validate_module_bodies
-
-                validate_module_bodies(module.module)
-                raise EngineBug(f"a compile worker failed with exit code {process.returncode}")
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
-        for thread in threads:
-            thread.join()
-        for process in processes:
-            assert process.stdout is not None
-            process.stdout.close()
-    return [unit for units in found for unit in units]

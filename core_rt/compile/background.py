@@ -22,8 +22,9 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from core_rt.compile.ahead import Limits, keep_hot, start_worker
+from core_rt.compile.ahead import keep_hot
 from core_rt.compile.stored import StoredUnit, read_units
+from core_rt.compile.workers import Limits, start_worker
 
 if TYPE_CHECKING:
     from core_rt.compile.module import CompiledModule

@@ -20,7 +20,6 @@ import mmap
 import os
 import stat
 import struct
-import tempfile
 import threading
 import time
 import zlib
@@ -145,8 +144,8 @@ class CodeCache:
         temporary = None
         try:
             os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=os.path.dirname(path), prefix=_TEMPORARY, delete=False) as file:
-                temporary = file.name
+            temporary = f"{os.path.dirname(path)}/{_TEMPORARY}{os.getpid()}-{os.urandom(8).hex()}"
+            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
                 check = 0
                 for part in [*parts, bytes(-length % PAGE)]:
                     check = zlib.crc32(part, check)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, final
 
-from core_rt.compile.background import Background
 from core_rt.compile.host import host_machine
 from core_rt.compile.image import load
 from core_rt.compile.signature import Signature, signature
@@ -17,6 +16,7 @@ from core_rt.native import CodeArena
 from core_rt.types import FuncType
 
 if TYPE_CHECKING:
+    from core_rt.compile.background import Background
     from core_rt.compile.jit import Jit
 
 __all__ = ["Compiler"]
@@ -32,7 +32,6 @@ class Compiler:
     def __init__(self, config: Config, *, verify: bool = False) -> None:
         self.config = config
         self._verify = verify
-        self.background = Background()
         self.float_register = "x" if host_machine() == "x86_64" else "w"
         self.lock = threading.RLock()
         self.quick = 0
@@ -40,6 +39,13 @@ class Compiler:
         self._quick_at = 0.0, 0.0
         self._arena: CodeArena | None = None
         self._trampolines: dict[tuple[str, str], int] = {}
+
+    @cached_property
+    def background(self) -> Background:
+        """Who optimises while guests run."""
+        from core_rt.compile.background import Background
+
+        return Background()
 
     @cached_property
     def jit(self) -> Jit:
@@ -87,17 +93,18 @@ class Compiler:
 
     def statistics(self) -> dict[str, int]:
         """Counts: trampolines; chunks of functions optimised in the background, given up, waiting."""
-        background = self.background
+        background = self.__dict__.get("background")
         return {
             "trampolines": len(self._trampolines),
-            "background_done": background.done,
-            "background_failed": background.failed,
-            "background_pending": background.pending,
+            "background_done": 0 if background is None else background.done,
+            "background_failed": 0 if background is None else background.failed,
+            "background_pending": 0 if background is None else background.pending,
         }
 
     def close(self) -> None:
         """Free trampolines and target machines, end the worker. No code of the engine may run afterwards."""
-        self.background.close()
+        if "background" in self.__dict__:
+            self.background.close()
         with self.lock:
             self._trampolines.clear()
             if self._arena is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import importlib.util
 import os
-import platform
 from typing import Final
 
 from core_rt.compile.cache import PAGE
@@ -21,7 +20,7 @@ _CODE_SOURCES: Final = ("compile", "validate", "vm", "binary", "")
 
 def host_machine() -> str:
     """ "x86_64" or "aarch64"; raises `EngineBug` on a machine that nothing here generates code for."""
-    name = platform.machine().lower()
+    name = os.uname().machine.lower()
     machine = _MACHINES.get(name)
     if machine is None:
         raise EngineBug(f"no code generation for {name}")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from core_rt.binary import decode
 from core_rt.compile import writer
 from core_rt.compile.jit import Jit
 
 __all__ = ["preload"]
 
-assert writer  # and with it all that writes LLVM text
+assert decode and writer  # and with that all that writes LLVM text
 
 # A little of all that ordinary functions consist of.
 _PRELOAD: Final = """

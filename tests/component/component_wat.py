@@ -7,7 +7,7 @@ import wasmtime
 from component_rt.binary import Component, decode_component
 from component_rt.features import Features
 from component_rt.model import ValidatedComponent
-from component_rt.validate import validate_component
+from component_rt.validate.component import validate_component
 from core_rt.config import Features as CoreFeatures
 from tests.core.wasmbytes import section
 

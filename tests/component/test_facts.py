@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import marshal
+import subprocess
+import sys
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -158,3 +160,23 @@ def test_an_invalid_component_is_refused_every_time(small: None, tmp_path: Path)
 def test_many_data_segments_are_read_again_when_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(facts, "_FEW_SEGMENTS", 1)
     test_facts_of_a_component_come_back(MODULES)
+
+
+def test_a_warm_start_loads_neither_compiler_nor_decoder(small: None, tmp_path: Path) -> None:
+    engine = rt.Engine(core_rt.Config(cache=tmp_path))
+    engine.precompile(encode(COUNTER))
+    _ = rt.Component(engine, encode(COUNTER)).plan
+    code = f"""
+import sys
+import component_rt as rt
+from component_rt import component
+component._KEPT_FROM = 0
+engine = rt.Engine(rt.Config(cache={str(tmp_path)!r}))
+made = rt.Component(engine, sys.stdin.buffer.read())
+with rt.Store(engine) as store:
+    api = rt.Linker(engine).instantiate(store, made).exports["test:res/api"]
+    print(api.Counter(7).value())
+print(*[name for name in ("llvmlite", "core_rt.compile.writer", "core_rt.binary.decode", "component_rt.binary") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], input=encode(COUNTER), capture_output=True, check=True)
+    assert done.stdout.split() == [b"7"]

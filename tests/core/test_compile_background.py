@@ -8,9 +8,9 @@ from typing import ClassVar
 import pytest
 
 import core_rt
-from core_rt.compile.ahead import Limits
 from core_rt.compile.background import Background
 from core_rt.compile.heat import Heat
+from core_rt.compile.workers import Limits
 from tests.core.support import wasm
 
 # A loop that takes a while in quick code, called through an export, a table and an import.
