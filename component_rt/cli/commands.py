@@ -5,14 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
 
 from component_rt.cli.parameters import DIRECTORY, DURATION, SIZE, VARIABLE
 from component_rt.cli.report import reporting
-from component_rt.wasi.config import Dir, WasiConfig
+
+if TYPE_CHECKING:
+    from component_rt.wasi.config import Dir, WasiConfig
 
 __all__ = ["cli"]
 
@@ -37,6 +39,8 @@ class Grants:
     def wasi(self, args: Sequence[str], **streams: Any) -> WasiConfig:
         """The configuration for a program with these arguments."""
         import os
+
+        from component_rt.wasi.config import WasiConfig
 
         env = dict(os.environ) if self.inherit_env else {}
         env.update(self.env)
@@ -78,8 +82,28 @@ def _granting(command: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+def _show_version(context: click.Context, option: click.Parameter, wanted: bool) -> None:
+    if not wanted or context.resilient_parsing:
+        return
+    import importlib.metadata
+
+    try:
+        version = importlib.metadata.version("component-rt")
+    except importlib.metadata.PackageNotFoundError:
+        version = "(not installed: run from its sources)"
+    click.echo(f"component-rt {version}")
+    context.exit()
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="component-rt", prog_name="component-rt")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version and exit.",
+)
 def cli() -> None:
     """Run WebAssembly components and core modules.
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from component_rt.wasi.config import Dir
+if TYPE_CHECKING:
+    from component_rt.wasi.config import Dir
 
 __all__ = ["DIRECTORY", "DURATION", "SIZE", "VARIABLE"]
 
@@ -22,6 +23,8 @@ class _Directory(click.ParamType):  # type: ignore[type-arg]  # generic only in 
     name = "host[::guest[::ro]]"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Dir]:
+        from component_rt.wasi.config import Dir
+
         host, *rest = str(value).split("::")
         mode = "rw"
         if rest and rest[-1] in ("ro", "rw"):

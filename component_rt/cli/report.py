@@ -8,6 +8,8 @@
 | 124 | out of time (`--timeout`) |
 | 130 | interrupted (Ctrl-C) |
 | 134 | the guest trapped or ran out of fuel or memory |
+
+Imports nothing of the runtime: `--version` and `--help` need none of it.
 """
 
 from __future__ import annotations
@@ -21,8 +23,6 @@ from types import FrameType
 
 import click
 
-from core_rt.errors import ExhaustionError, GuestExit, InstancePoisoned, Trap, WasmError
-
 __all__ = ["TRAPPED", "TimedOut", "deadline", "fail", "reporting"]
 
 FAILED = 1
@@ -31,7 +31,7 @@ INTERRUPTED = 130
 TRAPPED = 134
 
 
-class TimedOut(WasmError):
+class TimedOut(Exception):
     """`--timeout` is over."""
 
 
@@ -51,16 +51,8 @@ def reporting() -> Iterator[None]:
     """Turn the errors of the runtime and of the system into messages and exit codes."""
     try:
         yield
-    except GuestExit as exited:
-        raise SystemExit(exited.code) from None
     except TimedOut as error:
         raise fail("timeout", str(error), TIMED_OUT) from None
-    except (Trap, InstancePoisoned) as error:
-        raise fail("trap", str(error), TRAPPED) from None
-    except ExhaustionError as error:
-        raise fail("limit", str(error), TRAPPED) from None
-    except WasmError as error:
-        raise fail("error", str(error), FAILED) from None
     except KeyboardInterrupt:
         raise fail("interrupted", "stopped by a signal", INTERRUPTED) from None
     except BrokenPipeError:
@@ -70,6 +62,24 @@ def reporting() -> Iterator[None]:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         raise fail("error", f"{where}{error.strerror or error}", FAILED) from None
+    except Exception as error:
+        raise _exit(error) from None
+
+
+def _exit(error: Exception) -> BaseException:
+    """What to raise for an error of the runtime; any other is a fault of ours and is raised as it is."""
+    from core_rt.errors import ExhaustionError, GuestExit, InstancePoisoned, Trap, WasmError
+
+    match error:
+        case GuestExit():
+            return SystemExit(error.code)
+        case Trap() | InstancePoisoned():
+            return fail("trap", str(error), TRAPPED)
+        case ExhaustionError():
+            return fail("limit", str(error), TRAPPED)
+        case WasmError():
+            return fail("error", str(error), FAILED)
+    return error
 
 
 @contextlib.contextmanager

@@ -76,6 +76,20 @@ def test_help_names_every_command(component_rt: Any) -> None:
         assert component_rt(command, "--help").code == 0
 
 
+@pytest.mark.parametrize("words", [["--help"], ["serve", "--help"]])
+def test_nothing_is_loaded_that_is_not_needed(words: list[str]) -> None:
+    code = f"""
+import sys
+from component_rt.cli.commands import cli
+try:
+    cli.main({words!r})
+finally:
+    print([name for name in ("core_rt", "llvmlite", "trio", "rich", "component_rt.wasi") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stdout.splitlines()[-1] == "[]", done
+
+
 def test_running_a_core_program(component_rt: Any, wasm: Any) -> None:
     assert component_rt("run", wasm(HELLO)) == (7, "hello\n", "")
 
