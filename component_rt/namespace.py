@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, final
 import attrs
 
 from component_rt import types as t
+from component_rt.canon.lift import LiftedFunc
 from component_rt.handles import ResourceType
 from component_rt.plan import InstanceItem
 from component_rt.resources import GuestResource, resource_class
@@ -172,7 +173,9 @@ class Namespace(Mapping[str, Any]):
     def _item(self, name: str) -> Any:
         """The run-time item behind an export: a component function, a resource type, a module, a value."""
         found = self._items[name]
-        return self._runtime.item(found) if isinstance(found, int) else found
+        item = self._runtime.item(found) if isinstance(found, int) else found
+        of = self._types[name]
+        return item.under(of) if isinstance(of, t.FuncType) and isinstance(item, LiftedFunc) else item
 
     def _make(self, name: str) -> Any:
         of = self._types[name]

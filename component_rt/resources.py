@@ -17,6 +17,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from component_rt.abi.mismatch import HandleMismatch
 from component_rt.handles import CallScope, ResourceType, trap
 
 if TYPE_CHECKING:
@@ -71,8 +72,11 @@ class GuestResource:
 
     def _check(self) -> int:
         if self._rep is None:
-            raise ValueError(f"this {type(self).__name__} was closed or given away")
+            raise ValueError(self._gone())
         return self._rep
+
+    def _gone(self) -> str:
+        return f"this {type(self).__name__} was closed or given away"
 
     def __del__(self) -> None:
         rep = getattr(self, "_rep", None)
@@ -150,8 +154,9 @@ def lift_borrow(rt: ResourceType) -> Callable[[int, CallScope], Any]:
 
 def _guest_object(rt: ResourceType, value: Any) -> GuestResource:
     if not isinstance(value, GuestResource) or value._resource_type is not rt:
-        raise TypeError(f"{value!r} is no {rt.name} of this instance (wanted a handle to resource {rt.name})")
-    value._check()
+        raise HandleMismatch(TypeError, value, f"{value!r} is no {rt.name} of this instance")
+    if value._rep is None:
+        raise HandleMismatch(ValueError, value, value._gone())
     return value
 
 
@@ -163,9 +168,9 @@ def lower_own(rt: ResourceType) -> Callable[[Any, CallScope], int]:
     def unwrap(value: Any, scope: CallScope) -> int:
         resource = _guest_object(rt, value)
         if not resource._owned:
-            raise ValueError(f"{value!r} is borrowed and cannot be given away")
+            raise HandleMismatch(ValueError, value, f"{value!r} is borrowed and cannot be given away")
         if resource.num_lends:
-            raise ValueError(f"{value!r} cannot be given away while a call borrows it")
+            raise HandleMismatch(ValueError, value, f"{value!r} cannot be given away while a call borrows it")
         rep, resource._rep = resource._rep, None
         assert rep is not None
         scope.moved.append(lambda: setattr(resource, "_rep", rep))
@@ -211,7 +216,7 @@ class HostResources:
     def _add(self, value: Any) -> int:
         if value is None or (self.py_class is not None and not isinstance(value, self.py_class)):
             wanted = self.name if self.py_class is None else getattr(self.py_class, "__qualname__", self.py_class)
-            raise TypeError(f"{value!r} is no {wanted} (wanted a host resource {self.name})")
+            raise HandleMismatch(TypeError, value, f"{value!r} is no {wanted}")
         if self.free:
             rep = self.free.pop()
             self.objects[rep] = value

@@ -66,6 +66,7 @@ __all__ = [
     "ValType",
     "VariantType",
     "despecialize",
+    "under_names",
 ]
 
 T = TypeVar("T", bound="_Type")
@@ -613,6 +614,18 @@ class FuncType(_Type):
         params = ", ".join(f"{n}: {t}" for n, t in self.params)
         arrow = "" if self.result is None else f" -> {self.result}"
         return f"{'async ' if self.is_async else ''}func({params}){arrow}"
+
+
+def under_names(t: T, like: T, known: dict[tuple[int, int], Any] | None = None) -> T:
+    """`t` with the names that an equal type gives to itself and to what is inside. Resources keep their identities."""
+    known = {} if known is None else known
+    key = id(t), id(like)
+    made = known.get(key)
+    if made is None:
+        children = [under_names(a, b, known) for a, b in zip(t.children(), like.children(), strict=True)]
+        changed = like.name is not t.name or any(a is not b for a, b in zip(children, t.children(), strict=True))
+        made = known[key] = t.rebuild(children, like.name) if changed else t
+    return made
 
 
 def despecialize(t: ValType) -> ValType:

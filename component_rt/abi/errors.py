@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 import struct
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ import attrs
 from component_rt import types as t
 from component_rt import values
 from component_rt.abi import convert
-from component_rt.abi.mismatch import Mismatch
+from component_rt.abi.mismatch import HandleMismatch, Mismatch
 
 __all__ = ["Mismatch", "explain", "explain_value"]
 
@@ -223,8 +224,10 @@ def _result(of: t.ResultType, value: Any, path: str) -> None:
 
 
 def _handle(of: t.ValType, value: Any, path: str) -> None:
-    # Which objects fit is known to the instance only; a handle that does not fit has raised its own error.
-    return
+    # Which objects fit is known to the instance only: the error that is being explained says which one did not.
+    error = sys.exception()
+    if isinstance(error, HandleMismatch) and error.value is value:
+        raise _Found(error.kind, path, of, error.what)
 
 
 _CHECKS: dict[str, Callable[..., None]] = {

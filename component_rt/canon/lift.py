@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from component_rt.abi.codegen import CodeCache, Signature, named
 from component_rt.abi.context import LiftLowerContext
 from component_rt.canon.call import GuestCall, HostCall
+from component_rt.valtypes import under_names
 from wit.names import kebab_to_snake
 
 if TYPE_CHECKING:
@@ -36,6 +37,11 @@ class LiftedFunc:
         self._func = func
         self.options = options
         self.cache = cache
+
+    def under(self, names: FuncType) -> LiftedFunc:
+        """The function with the names that an export's type gives to its types: classes of values are called after them."""
+        type_ = under_names(self.type, names)
+        return self if type_ is self.type else LiftedFunc(self.instance, type_, self._func, self.options, self.cache)
 
     @property
     def func(self) -> Func:

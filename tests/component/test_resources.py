@@ -257,3 +257,24 @@ def test_closing_the_store_closes_what_guests_own() -> None:
         exports["new"](1)
         exports["new"](2)
     assert sorted(files.closed) == [1, 2]
+
+
+def test_wrong_handles_are_named_with_their_place() -> None:
+    with rt.Store(engine()) as store:
+        a, other = api(store), api(store)
+        with a.Counter(1) as counter, other.Counter(2) as stranger:
+            with pytest.raises(TypeError) as wrong:
+                a.Counter.take(stranger)
+            assert str(wrong.value).startswith(
+                "test:res/api.[static]counter.take: parameter `c`: <Counter rep=2> is no counter"
+            )
+            assert str(wrong.value).endswith("(wanted own<counter>)")
+            with pytest.raises(TypeError, match=r"\[static\]counter\.take: parameter `c`: 5 is no counter"):
+                a.Counter.take(5)
+            assert counter.value() == 1
+        with pytest.raises(
+            ValueError, match=r"counter\.value: parameter `self`: this Counter was closed or given away \(wanted borrow"
+        ):
+            counter.value()
+        assert not store.statistics().get("host_resources")
+        assert a.dropped() == 1
