@@ -387,6 +387,14 @@ def lower_task(
         lower = _LowerAsync if options.is_async else _LowerSync
         return lower(store, instance, Callee.of(store, callee, True), halves, callee.type).handler
 
+    if isinstance(callee, LiftedFunc) and not (
+        callee.type.is_async or instance.uses_tasks or callee.instance.uses_tasks
+    ):
+        # Nothing in there can tell a task of its own from its caller's, and what blocks holds up both.
+        from component_rt.canon.adapt import adapted, can_adapt
+
+        if can_adapt(instance, callee, options):
+            return adapted(instance, callee, options, core_type, make)
     return core_function(store, core_type, make, getattr(callee, "name", None))
 
 
