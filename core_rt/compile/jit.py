@@ -13,6 +13,7 @@ Three code paths of LLVM are used:
 
 from __future__ import annotations
 
+import functools
 import threading
 from typing import Any, Final
 
@@ -50,6 +51,24 @@ def _start(machine: str) -> None:
         _ready.add(machine)
 
 
+@functools.cache
+def _processor(machine: str) -> tuple[str, str]:
+    if machine != host_machine():
+        return "", ""
+    shunned = _SHUNNED if machine == "x86_64" else ""
+    return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten() + shunned
+
+
+@functools.cache
+def _target_machine(machine: str, level: int) -> Any:
+    """Shared by all engines of the process (making one takes half a millisecond): llvmlite lets one of them at a time use it."""
+    _start(machine)
+    cpu, features = _processor(machine)
+    return llvm.Target.from_triple(_TRIPLES[machine]).create_target_machine(
+        cpu=cpu, features=features, opt=level, reloc="pic", codemodel="small"
+    )
+
+
 class Jit:
     """Compiles LLVM text for one machine.
 
@@ -61,9 +80,6 @@ class Jit:
         self.machine = machine or host_machine()
         self.verify = verify
         self.opt_level = opt_level
-        self.triple = _TRIPLES[self.machine]
-        self._processor: tuple[str, str] | None = None
-        self._machines: dict[int, Any] = {}
         self._lock = threading.Lock()
         self._context: Any = None
         self._context_uses = 0
@@ -76,23 +92,10 @@ class Jit:
     @property
     def processor(self) -> tuple[str, str]:
         """LLVM's name of the processor that code is made for, and its features."""
-        if self._processor is None:
-            if self.machine == host_machine():
-                shunned = _SHUNNED if self.machine == "x86_64" else ""
-                self._processor = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten() + shunned
-            else:
-                self._processor = "", ""
-        return self._processor
+        return _processor(self.machine)
 
     def _target_machine(self, level: int) -> Any:
-        machine = self._machines.get(level)
-        if machine is None:
-            _start(self.machine)
-            cpu, features = self.processor
-            machine = self._machines[level] = llvm.Target.from_triple(self.triple).create_target_machine(
-                cpu=cpu, features=features, opt=level, reloc="pic", codemodel="small"
-            )
-        return machine
+        return _target_machine(self.machine, level)
 
     def _fresh_context(self) -> Any:
         if self._context is None or self._context_uses >= _CONTEXT_LIFE:
@@ -134,7 +137,6 @@ class Jit:
             return result
 
     def close(self) -> None:
-        """Free LLVM's objects; the `Jit` may still be used and makes them again."""
+        """Free LLVM's context; the `Jit` may still be used and makes it again."""
         with self._lock:
-            self._machines.clear()
             self._context = None
