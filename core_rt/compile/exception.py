@@ -77,12 +77,13 @@ def _jump_text(x86: bool) -> str:
     return _asm(lines, "{x0}", ())
 
 
-_ENTER: Final = {"x": _enter_text(True), "w": _enter_text(False)}
-_JUMP: Final = {"x": _jump_text(True), "w": _jump_text(False)}
+ENTER: Final = {"x": _enter_text(True), "w": _enter_text(False)}
+JUMP: Final = {"x": _jump_text(True), "w": _jump_text(False)}
+"""Inline assembly by letter of the machine's floating-point registers."""
 
 
 def _go(f: Emitter, handler: str) -> None:
-    f.out(f"call void {_JUMP[f.unit.float_register]}(ptr {handler})")
+    f.out(f"call void {JUMP[f.unit.float_register]}(ptr {handler})")
     f.out("unreachable")
 
 
@@ -123,7 +124,7 @@ def _try_table(f: Emitter, imm: tuple[Any, ...]) -> None:
     f.out(f"store volatile ptr {f.handler}, ptr {f.field(handler, _HANDLER['outer'])}")
     set_current(f, handler)
     landing, body = f.new_block("c"), f.new_block()
-    enter = _ENTER[f.unit.float_register]
+    enter = ENTER[f.unit.float_register]
     f.out(f"callbr void {enter}(ptr {handler}) returns_twice to label %{body} [label %{landing}]")
     f.place(landing)
     operands = f.stack
