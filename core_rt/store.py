@@ -559,9 +559,14 @@ class Store:
 
         Only here, on the store's own thread, may references be changed.
         """
-        pcs = native.backtrace(ffi.cast("VMFiber *", self.context.running))
+        running = ffi.cast("VMFiber *", self.context.running)
+        pcs = native.backtrace(running)
         for module in self.modules:
             module.compiled.heat(pcs)
+            if pcs:
+                entry = module.compiled.loop_entries.get(pcs[0] + 1)
+                if entry is not None and native.divert(running, pcs[0] + 1, entry.bridge, entry.mark_at, entry.mark):
+                    module.compiled.loops_left += 1
         stale = [instance for instance in self.instances if instance.generation != instance.module.compiled.generation]
         if stale:
             for instance in stale:

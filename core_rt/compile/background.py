@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Background"]
 
-Functions: TypeAlias = "range | frozenset[int]"
-"""A chunk for the worker, or a few functions that are optimised here, with what they call."""
+Functions: TypeAlias = "range | frozenset[int] | int"
+"""A chunk for the worker; a few functions that are optimised here, with what they call; the address of a poll in a loop to be left."""
 _Job: TypeAlias = "tuple[weakref.ref[CompiledModule], Functions]"
 
 _IDLE_SECONDS: Final = 10.0
@@ -138,8 +138,11 @@ class Background:
                 self._wait(compiled)
             if compiled is not None and not self._closed:
                 try:
-                    self._enter(compiled, compiled.optimise_family(functions))
-                    self._keep(compiled)
+                    if isinstance(functions, int):
+                        compiled.enter_loop(functions)
+                    else:
+                        self._enter(compiled, compiled.optimise_family(functions))
+                        self._keep(compiled)
                 except Exception as failure:  # a program must not die of code that it can do without
                     error = failure
             made = compiled is not None

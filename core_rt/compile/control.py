@@ -174,6 +174,8 @@ def _loop(f: Emitter, imm: tuple[Any, ...]) -> None:
     f.end_region()
     label = open_label(f, "loop", imm)
     label.types = label.params
+    if f.offset == f.resume_at and not f.stack:
+        f.resume_label = label.name
     edge(f, label)
     f.out(f"br label %{label.name}")
     f.place(label.name)

@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
+from core_rt.compile.osr import Frame, can_be_left
 from core_rt.compile.roots import cold_spill, frame_lines, spill_roots
 from core_rt.compile.signature import ZERO, Signature, is_gcref, lltype
 from core_rt.errors import TrapCode
@@ -113,6 +114,7 @@ class Emitter:
         "code",
         "cold",
         "collects",
+        "frame",
         "fuel_cost",
         "fuel_line",
         "gc_leaves",
@@ -130,6 +132,8 @@ class Emitter:
         "offset",
         "out",
         "preamble",
+        "resume_at",
+        "resume_label",
         "ret_area",
         "signature",
         "slot_access",
@@ -143,7 +147,7 @@ class Emitter:
         "vectors",
     )  # fmt: skip
 
-    def __init__(self, unit: Unit, body: FuncBody, signature: Signature) -> None:
+    def __init__(self, unit: Unit, body: FuncBody, signature: Signature, resume_at: int | None = None) -> None:
         self.unit = unit
         self.body = body
         self.signature = signature
@@ -189,10 +193,20 @@ class Emitter:
         """Locals that have slots."""
         self.slotted = unit.slotted or self.catches or _joins_too_much(body)
         self.slot_access = "volatile " if self.catches else ""
-        self.collects = unit.collects or self.catches
+        self.collects = self.catches or (unit.collects and any(is_gcref(t) for t in body.locals))
         self.gc_slots = 1 if self.catches else 0
-        if self.catches:
+        leavable = resume_at is not None or (unit.leavable and can_be_left(body))
+        self.frame = Frame.of(unit.current, body.locals) if leavable else None
+        """Of a function whose loops can be left for better code, or (`resume_at`) of the quick code that is left: see osr.py."""
+        self.resume_at = resume_at
+        """Offset of the loop where the function begins."""
+        self.resume_label = ""
+        if resume_at is not None:
+            self._take_over_frame()
+        elif self.catches:
             self._put_locals_in_slots()
+        elif self.frame is not None:
+            self._lay_out_frame(self.frame)
         for i, valtype in enumerate(body.locals[: len(signature.params)]):
             if is_gcref(valtype):
                 self.gc_values.add(f"%{i + 1}")
@@ -214,6 +228,35 @@ class Emitter:
             self.preamble[f"%local{i}"] = (
                 f"%local{i} = alloca {type_}\nstore {self.slot_access}{type_} {value}, ptr %local{i}"
             )
+        self.slots.update(range(len(self.locals)))
+        self.locals = [""] * len(self.locals)
+
+    def _lay_out_frame(self, frame: Frame) -> None:
+        """Give every local a slot from the beginning, in a frame that others can find their way in."""
+        lines = ["%context = alloca ptr"]
+        lines += [f"%local{i} = alloca {type_}" for i, type_ in enumerate(self.local_types)]
+        lines += ["%mark = alloca i64", "store ptr %0, ptr %context", f"store i64 {frame.mark}, ptr %mark"]
+        for i, (type_, value) in enumerate(zip(self.local_types, self.locals)):
+            lines.append(f"store {type_} {value}, ptr %local{i}")
+        self.preamble["%frame"] = "\n".join(lines)
+        self.slots.update(range(len(self.locals)))
+        self.locals = [""] * len(self.locals)
+
+    def _take_over_frame(self) -> None:
+        """Begin with the locals as they are in the frame of the quick code; values are numbered from there."""
+        assert self.frame is not None
+        self.n = 0
+        self.slotted = True
+        self.block = "start"
+        lines = []
+        for i, (type_, at) in enumerate(zip(self.local_types, self.frame.locals)):
+            lines += [
+                f"%local{i} = alloca {type_}",
+                f"%old{i}.p = getelementptr i8, ptr %frame, i64 {-at}",
+                f"%old{i} = load {type_}, ptr %old{i}.p",
+                f"store {type_} %old{i}, ptr %local{i}",
+            ]
+        self.preamble["%frame"] = "\n".join(lines)
         self.slots.update(range(len(self.locals)))
         self.locals = [""] * len(self.locals)
 
@@ -444,11 +487,14 @@ class Emitter:
     def text(self, head: str) -> str:
         """The function, once its body was written; `head` is `define ...` up to the parameters."""
         self._trap_block()
-        first = ["entry:"]
+        frame = frame_lines(self)
+        first = list(self.preamble.values())
         if self.ret_area:
             first.append(f"%ra = alloca [{self.ret_area} x i128], align 16")
-        frame = frame_lines(self)
-        return "\n".join([head, *first, *self.preamble.values(), *frame, *self.lines, *self.cold, "}"])
+        first += frame
+        if self.resume_at is not None:
+            first.append(f"br label %{self.resume_label}\nstart:")
+        return "\n".join([head, "entry:", *first, *self.lines, *self.cold, "}"])
 
     def _trap_block(self) -> None:
         if not self.traps:

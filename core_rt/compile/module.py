@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from core_rt.compile.compiler import Compiler
     from core_rt.compile.heat import Heat
     from core_rt.compile.linked import LinkedCode
+    from core_rt.compile.osr import LoopEntry
     from core_rt.compile.writer import Writer
     from core_rt.vm.layout import ModuleLayout
 
@@ -68,6 +69,10 @@ class CompiledModule:
         self.generation = 0
         """Changes when functions that may be in use get better code: who copied entries of the table looks again."""
         self._heat: Heat | None = None
+        self.loop_entries: dict[int, LoopEntry] = {}
+        """Address of a poll in quick code → how to go on in optimised code from there: see osr.py."""
+        self.loops_left = 0
+        """How often a guest went on in better code in the middle of a loop."""
         self.hot_units: list[StoredUnit] = []
         """What was found hot."""
         self.cache: CodeCache | None = None
@@ -176,11 +181,42 @@ class CompiledModule:
         found = self._map.find(pc)
         return None if found is None or found[0].lined else found[0].functions[found[1]][2]
 
+    def is_optimised(self, defined: int) -> bool:
+        """Whether calls of a function run optimised code."""
+        found = self._map.find(self._table[defined])
+        return found is not None and found[0].lined
+
     def optimise_family(self, functions: Iterable[int]) -> StoredUnit:
         """Optimise functions together with what they call, as far as that is little."""
         from core_rt.compile.heat import FAMILY_BYTES
 
         return self.optimise(self._writer.family(functions, FAMILY_BYTES))
+
+    def enter_loop(self, pc: int) -> None:
+        """Make optimised code for the loop in quick code that polls at an address; `loop_entries` then tells how to get into it."""
+        from core_rt.compile.heat import FAMILY_BYTES
+        from core_rt.compile.osr import Frame, LoopEntry, bridge
+
+        found = self._map.find(pc)
+        if found is None or found[0].lined or pc in self.loop_entries:
+            return
+        loaded, index = found
+        defined = loaded.functions[index][2]
+        offset = loaded.lines.find(pc - loaded.address) if loaded.lines is not None else None
+        made = self._writer.loop(defined, offset, FAMILY_BYTES) if offset is not None else None
+        if made is None:
+            return
+        unit, symbol = made
+        code = self.compiler.jit.compile(unit.text(), optimise=True)
+        frame = Frame.of(defined, self._writer.locals_of(defined))
+        with self.compiler.lock:
+            entered = self._enter(code, unit.wrappers, lined=True)
+            stub = bridge(entered.entries[symbol], frame)
+            view, address = self._arena.alloc(len(stub))
+            view[: len(stub)] = stub
+            self._arena.publish()
+            self.generation += 1
+            self.loop_entries[pc] = LoopEntry(address, frame.mark_at, frame.mark)
 
     def _enter(
         self,
@@ -232,11 +268,12 @@ class CompiledModule:
     # ------------------------------------------------------------------------------------------- life
 
     def statistics(self) -> dict[str, int]:
-        """Counts: functions compiled quickly, optimised units, bytes of code, microseconds spent."""
+        """Counts: functions compiled quickly, optimised units, loops left for better code, bytes of code, microseconds spent."""
         return {
             "functions": self.count,
             "quick_functions": self._quick,
             "optimised_units": self._optimised,
+            "loops_left": self.loops_left,
             "code_bytes": self._code_bytes,
             "compile_microseconds": int(self._seconds * 1e6),
         }

@@ -100,6 +100,8 @@ class Unit:
     tail_members: frozenset[int] = frozenset()
     registers: bool = False
     """LLVM allocates registers with care, though no pass has seen the text."""
+    leavable: bool = False
+    """Quick code is written so that its loops can be left for better code: see osr.py."""
     current: int = attrs.field(init=False, default=0)
     """The defined function being written."""
     num_imports: int = attrs.field(init=False)
@@ -169,6 +171,24 @@ class Unit:
         self._texts.append(f.text(head + " {"))
         if tail:
             self._texts.append(self._forward(sig, defined, "", f"f{defined}", f"tailcc {sig.result} @t{defined}", ""))
+
+    def add_loop(self, defined: int, body: FuncBody, offset: int) -> str | None:
+        """Write a function that takes over from the quick code of a function at the head of a loop, from whose frame it gets the locals.
+
+        Returns its symbol; None where the loop cannot be left.
+        """
+        sig = self.signature_of(self.module.funcs[self.num_imports + defined])
+        self.current = defined
+        f = Emitter(self, body, sig, offset)
+        name = f"f{defined}.loop{offset}"
+        scope = self._node(
+            f'distinct !DISubprogram(name: "{name}", scope: !11, file: !11, line: 1, type: !12, unit: !10, spFlags: DISPFlagDefinition)'
+        )
+        write_body_with_lines(f, self._locator(scope))
+        if not f.resume_label:
+            return None
+        self._texts.append(f.text(f"define hidden {sig.result} @{name}(ptr %0, ptr %frame) #0 !dbg !{scope} {{"))
+        return name
 
     def _tails_on_stack(self, sig: Signature, body: FuncBody) -> bool:
         """Whether a tail call of the body, or the function itself, has arguments on the stack."""

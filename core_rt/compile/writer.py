@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final, final
 
+from core_rt.compile.osr import can_be_left
 from core_rt.compile.roots import collects
 from core_rt.compile.unit import Unit, makes_tail_calls
 from core_rt.opcodes import BY_NAME
@@ -16,6 +17,7 @@ from core_rt.validate.function import FuncBody, Uses, validate_body
 if TYPE_CHECKING:
     from core_rt.binary.model import DecodedModule
     from core_rt.compile.compiler import Compiler
+    from core_rt.types import ValType
     from core_rt.vm.layout import ModuleLayout
 
 __all__ = ["Writer"]
@@ -24,9 +26,9 @@ _OPTIMISED_MOST: Final = 60_000
 """Instructions of a function that is optimised, at most. LLVM takes quadratic time for some (100,000 operations in one expression take
 45 s). Functions of that size are tables of constants turned into code, or meant to harm."""
 _LOOP_MOST: Final = 1000
-"""Instructions of a function whose registers are allocated with care at once, at most, if it loops and calls nothing: the guest may stay in
-its first call, where no better code can replace it. Few functions are such, so the others hardly wait for them. Not where there is a
-`br_table`: the phis of such loops cost more than slots do."""
+"""Instructions of a function whose registers are allocated with care at once, at most, if it loops, calls nothing and cannot be left: the
+guest may stay in its first call. Few functions are such, so the others hardly wait for them. Not where there is a `br_table`: the phis of
+such loops cost more than slots do."""
 _LOOP_USES: Final = Uses.LOOPS | Uses.CALLS | Uses.BRANCH_TABLES
 
 _DIRECT: Final = frozenset((BY_NAME["call"].code, BY_NAME["return_call"].code))
@@ -45,6 +47,9 @@ class Writer:
         self.module = module
         self.layout = layout
         self._collects = collects(module)
+        config = compiler.config
+        self._leavable = compiler.float_register == "x" and config.epoch_interruption and not config.consume_fuel
+        self._leavable &= config.tiers == "lazy" and config.opt_level > 0
 
     def _unit(
         self,
@@ -68,6 +73,7 @@ class Writer:
             members,
             tail_members,
             registers,
+            leavable=not optimised and not registers and self._leavable,
         )
 
     def entry(self, entry: int) -> tuple[Unit, bool]:
@@ -86,7 +92,7 @@ class Writer:
         return self._quick(defined, validate_body(self.module, defined), lines=lines)
 
     def _quick(self, defined: int, body: FuncBody, *, lines: bool) -> Unit:
-        unit = self._unit(lines=lines, registers=_loops(body))
+        unit = self._unit(lines=lines, registers=not (self._leavable and can_be_left(body)) and _loops(body))
         unit.add_function(defined, body)
         return unit
 
@@ -113,6 +119,24 @@ class Writer:
         """Functions that are optimised together. Huge ones are left out: they get quick code when called."""
         every = {defined: validate_body(self.module, defined) for defined in sorted(functions)}
         return self._together({defined: body for defined, body in every.items() if len(body.code) <= _OPTIMISED_MOST})
+
+    def loop(self, defined: int, offset: int, most: int) -> tuple[Unit, str] | None:
+        """What takes over from the quick code of a function at the head of the loop at an offset, with what it calls, and its symbol.
+
+        None where the loop cannot be left.
+        """
+        body = validate_body(self.module, defined)
+        if not (self._leavable and can_be_left(body)):
+            return None
+        start, end = self.module.bodies[defined]
+        members = self.family([defined], most) if end - start <= most else {defined}
+        unit = self._together({member: validate_body(self.module, member) for member in members})
+        symbol = unit.add_loop(defined, body, offset)
+        return None if symbol is None else (unit, symbol)
+
+    def locals_of(self, defined: int) -> list[ValType]:
+        """The types of a function's locals, parameters first."""
+        return validate_body(self.module, defined).locals
 
     def portable(self, functions: Iterable[int]) -> Unit:
         """Functions of any size as code that other processes may use too, to be compiled without passes."""

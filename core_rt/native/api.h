@@ -32,6 +32,7 @@ double vm_result_float(uint32_t kind);
 
 /* traps (trap.c) */
 void vm_backtrace(VMFiber *fiber);
+int vm_divert(VMFiber *fiber, uint64_t pc, uint64_t to, uint64_t mark_at, uint64_t mark);
 void vm_signals_ensure(void);
 
 /* stores (store.c) */

@@ -24,6 +24,7 @@ __all__ = [
     "call_int",
     "call_into",
     "catches",
+    "divert",
     "frames",
     "is_parked",
     "left",
@@ -103,6 +104,11 @@ def backtrace(fiber: CData) -> list[int]:
     """The same for a fiber that was left or parked."""
     lib.vm_backtrace(fiber)
     return frames(fiber)
+
+
+def divert(fiber: CData, pc: int, to: int, mark_at: int, mark: int) -> bool:
+    """Have a guest that was left at the poll at `pc` go on at `to`, in the same frame; `mark` must stand `mark_at` bytes below its pointer."""
+    return bool(lib.vm_divert(fiber, pc, to, mark_at, mark))
 
 
 def _check(status: int, what: str) -> None:

@@ -282,6 +282,25 @@ void vm_trap_frames(Fiber *fiber) {
   walk_frames(&fiber->face, fiber->face.trap_pc, fiber->trap_return, fiber->trap_fp);
 }
 
+/* Has a guest that was left at the poll at `pc` go on at `to`, which runs in the same frame. Only if `mark` stands `mark_at` bytes below
+ * the frame's pointer. */
+int vm_divert(VMFiber *fiber, uint64_t pc, uint64_t to, uint64_t mark_at, uint64_t mark) {
+  if (((Fiber *)fiber)->state != FIBER_LEFT || !is_code(to)) return 0;
+  uint64_t fp = vm_saved_fp(fiber);
+  for (int frames = 0; frames < 4 && on_stack(fiber, fp, 16); frames++) { /* vm_leave, leave, vm_polled, vm_poll_entry */
+    uint64_t *record = (uint64_t *)fp;
+    if (record[1] == pc) {
+      if (!on_stack(fiber, record[0], 16) || !on_stack(fiber, record[0] - mark_at, 8)) return 0;
+      if (*(uint64_t *)(record[0] - mark_at) != mark) return 0;
+      record[1] = to;
+      return 1;
+    }
+    if (record[0] <= fp) return 0;
+    fp = record[0];
+  }
+  return 0;
+}
+
 void vm_backtrace(VMFiber *fiber) {
   uint32_t state = ((Fiber *)fiber)->state;
   fiber->frames_count = fiber->frames_more = 0;

@@ -77,7 +77,7 @@ def test_hot_code_is_replaced_and_kept(tmp_path, monkeypatch, here):
     expected = [instance.exports[name](1000) for name in ("spin", "indirect")] + [importer.exports["far"](1000)]
     heat_up(engine, instance)
     statistics = engine.compiler.statistics()
-    assert statistics["background_done"] == 1
+    assert statistics["background_done"] >= 1
     assert statistics["background_failed"] == 0
     module = instance.module.compiled
     assert module.statistics()["optimised_units"] == 1
@@ -229,6 +229,10 @@ def test_what_is_asked_for_is_not_asked_for_again():
                     cls.asked.append(functions)
 
         @staticmethod
+        def is_optimised(defined):
+            return False
+
+        @staticmethod
         def quick_function(pc):
             return pc if pc >= 0 else None
 
@@ -243,7 +247,7 @@ def test_what_is_asked_for_is_not_asked_for_again():
     assert asked == [frozenset([0])]
     for _ in range(20):
         heat.note([0, -1, 1])
-    assert asked == [frozenset([0]), frozenset([1])]
+    assert asked == [frozenset([0]), frozenset([1]), 1]  # who stays in function 0 is at a poll at 1
     for _ in range(20):
         heat.note([0, 2])
-    assert asked == [frozenset([0]), frozenset([1]), range(3)]
+    assert asked == [frozenset([0]), frozenset([1]), 1, range(3)]

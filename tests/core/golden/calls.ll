@@ -33,12 +33,12 @@ ret void
 ; results
 define hidden void @f2(ptr %0, ptr %ret) #0 {
 entry:
-%ra = alloca [2 x i128], align 16
 %store.p = getelementptr i8, ptr %0, i64 8
 %store = load ptr, ptr %store.p, !invariant.load !0
 %poll = getelementptr i8, ptr %store, i64 20480
 %code.p = getelementptr i8, ptr %0, i64 24
 %code = load ptr, ptr %code.p, !invariant.load !0
+%ra = alloca [2 x i128], align 16
 %1 = load volatile i8, ptr %poll
 %2 = getelementptr i8, ptr %code, i64 8
 %3 = load ptr, ptr %2

@@ -1,20 +1,31 @@
 ; sum
 define hidden i32 @f0(ptr %0, i32 %1) #0 {
 entry:
+%context = alloca ptr
+%local0 = alloca i32
+%local1 = alloca i32
+%mark = alloca i64
+store ptr %0, ptr %context
+store i64 2177342782468422677, ptr %mark
+store i32 %1, ptr %local0
+store i32 0, ptr %local1
 %store.p = getelementptr i8, ptr %0, i64 8
 %store = load ptr, ptr %store.p, !invariant.load !0
 %poll = getelementptr i8, ptr %store, i64 20480
 br label %b1
 b1:
-%2 = phi i32 [ %1, %entry ], [ %6, %b1 ]
-%3 = phi i32 [ 0, %entry ], [ %5, %b1 ]
-%4 = load volatile i8, ptr %poll
-%5 = add i32 %3, %2
-%6 = sub i32 %2, 1
+%2 = load volatile i8, ptr %poll
+%3 = load i32, ptr %local1
+%4 = load i32, ptr %local0
+%5 = add i32 %3, %4
+store i32 %5, ptr %local1
+%6 = sub i32 %4, 1
+store i32 %6, ptr %local0
 %7 = icmp ne i32 %6, 0
 br i1 %7, label %b1, label %b2
 b2:
-ret i32 %5
+%8 = load i32, ptr %local1
+ret i32 %8
 }
 
 ; pick

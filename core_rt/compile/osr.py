@@ -1,0 +1,93 @@
+"""Leaving quick code for optimised code in the middle of a loop (on-stack replacement), on x86-64.
+
+Theory of operation. A function that loops may never be called again, so its better code must be entered from inside the loop. Its quick code
+keeps every local in a slot of its frame. The slots come first in the frame, so where they lie is known (`Frame`): LLVM, when it does not
+optimise, lays out a frame in the order of the `alloca`s. A *mark* behind them, written at entry, proves it each time.
+
+When a guest was found several times polling in such a loop although its function has better code, the function is compiled once more,
+as one that begins at the head of the loop and gets its locals from the frame of the quick code (`Emitter.resume_at`). At the next tick that
+finds the guest at that poll, it is made to go on in a few bytes of code (`bridge`) instead: they call the new function, and return what
+it returned to the caller of the old. The old frame stays below until then; nothing in it is looked at again, and it does not show in
+backtraces.
+
+Only loops entered with an empty operand stack can be left so, in functions without references into the heap, exceptions, tail calls and
+multiple results.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from core_rt.compile.signature import is_gcref, lltype
+from core_rt.validate.function import Uses
+
+if TYPE_CHECKING:
+    from core_rt.types import ValType
+    from core_rt.validate.function import FuncBody
+
+__all__ = ["Frame", "LoopEntry", "bridge", "can_be_left"]
+
+_SIZES: Final = {"i32": 4, "i64": 8, "float": 4, "double": 8, "ptr": 8, "<16 x i8>": 16}
+_MOST_LOCALS: Final = 2000
+
+
+def can_be_left(body: FuncBody) -> bool:
+    """Whether quick code for the function is written so that its loops can be left."""
+    return bool(
+        body.uses & (Uses.LOOPS | Uses.EXCEPTIONS | Uses.TAIL_CALLS) == Uses.LOOPS
+        and len(body.type.results) < 2
+        and len(body.locals) <= _MOST_LOCALS
+        and not any(is_gcref(t) for t in body.locals)
+    )
+
+
+@attrs.frozen
+class Frame:
+    """Where a function that can be left keeps what; bytes below its frame pointer."""
+
+    context: int
+    locals: tuple[int, ...]
+    mark_at: int
+    mark: int
+    """A number that is unlikely to lie there by chance."""
+
+    @classmethod
+    def of(cls, defined: int, locals_: list[ValType]) -> Frame:
+        """The frame of defined function `defined`."""
+        at = 8
+        places = []
+        for valtype in locals_:
+            size = _SIZES[lltype(valtype)]
+            at = (at + 2 * size - 1) & -size
+            places.append(at)
+        return cls(8, tuple(places), (at + 15) & -8, (defined + 1) * 0x9E37_79B9_7F4A_7C15 & 0x7FFF_FFFF_FFFF_FFFF)
+
+
+@attrs.frozen
+class LoopEntry:
+    """How to get from a poll in quick code to optimised code."""
+
+    bridge: int
+    mark_at: int
+    mark: int
+
+
+def bridge(target: int, frame: Frame) -> bytes:
+    """Code that calls `target(context, frame pointer)` from inside a function, and then returns from that function.
+
+    Below the stack pointer may lie the slots of a function that calls nothing (the red zone).
+    """
+    return b"".join(
+        [
+            b"\x48\x8d\xa4\x24" + struct.pack("<i", -136),  # lea rsp, [rsp - 136]
+            b"\x48\x83\xe4\xf0",  # and rsp, -16
+            b"\x48\x89\xee",  # mov rsi, rbp
+            b"\x48\x8b\xbd" + struct.pack("<i", -frame.context),  # mov rdi, [rbp - context]
+            b"\x48\xb8" + struct.pack("<Q", target),  # mov rax, target
+            b"\xff\xd0",  # call rax
+            b"\xc9\xc3",  # leave; ret
+        ]
+    )
