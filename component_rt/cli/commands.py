@@ -35,6 +35,7 @@ class Grants:
     max_memory: float | None = None
     cache: bool = True
     optimize: bool = False
+    unknown_imports_trap: bool = False
 
     def wasi(self, args: Sequence[str], **streams: Any) -> WasiConfig:
         """The configuration for a program with these arguments."""
@@ -76,6 +77,9 @@ def _granting(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--max-memory", type=SIZE, help="The most memory that the guest may use, for example 64MiB."),
         click.option("--cache/--no-cache", default=True, help="Keep compiled code on disk.", show_default=True),
         click.option("-O", "--optimize", is_flag=True, help="Wait for optimised code before running."),
+        click.option(
+            "--unknown-imports-trap", is_flag=True, help="Let a guest run that imports other things than WASI."
+        ),
     ]
     for decorate in reversed(decorators):
         wrapped = decorate(wrapped)
@@ -108,10 +112,17 @@ def cli() -> None:
     """Run WebAssembly components and core modules.
 
     A guest gets nothing unless told: no files, no variables, no network.
+
+    \b
+    component-rt run tool.wasm --its-own --options
+    component-rt run --dir ./data::/data::ro --env LANG=C tool.wasm
+    component-rt run --invoke 'greet("Ada", [1, 2])' library.wasm
+    component-rt serve --addr 127.0.0.1:8080 web.wasm
+    component-rt inspect anything.wasm
     """
 
 
-@cli.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@cli.command(context_settings={"allow_interspersed_args": False})
 @click.argument("file", type=_WASM)
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 @click.option(
@@ -126,6 +137,12 @@ def run(file: Path, args: tuple[str, ...], invoke: str | None, argv0: str | None
 
     Options of the guest come after FILE. The exit code is the guest's; 134 means that it trapped, 124 that it was
     stopped by --timeout.
+
+    \b
+    component-rt run tool.wasm --its-own --options
+    component-rt run --dir ./data::/data::ro --dir /tmp --env LANG=C tool.wasm
+    component-rt run --network loopback --http api.example.org --timeout 10s tool.wasm
+    component-rt run --invoke 'api#find({name: "Ada", tags: [a, b]}, some(3))' library.wasm
     """
     from component_rt.cli.run import run_file
 
@@ -162,6 +179,10 @@ def serve(file: Path, grants: Grants, **options: Any) -> None:
 
     Each request gets an instance of its own, unless --reuse lets an instance serve several. --timeout, --fuel and
     --max-memory are for each request. The first SIGTERM or Ctrl-C lets requests under way end, the second does not.
+
+    \b
+    component-rt serve web.wasm
+    component-rt serve --addr :8000 --reuse 1000 --timeout 10s --max-memory 64MiB --max-body 1MiB web.wasm
     """
     from component_rt.cli.serve import Service, serve_file
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core_rt.errors import DecodeError
+from core_rt.errors import DecodeError, LinkError
 
 if TYPE_CHECKING:
     from component_rt.cli.commands import Grants
     from core_rt import Engine, Limits
 
-__all__ = ["is_component", "make_engine", "make_limits", "read_wasm"]
+__all__ = ["explaining_imports", "is_component", "make_engine", "make_limits", "read_wasm"]
 
 _MAGIC = b"\0asm"
 
@@ -23,6 +25,17 @@ def read_wasm(path: Path) -> bytes:
         hint = "; it looks like the text format, which must be encoded first" if data.lstrip()[:1] == b"(" else ""
         raise DecodeError(f"{path} is no WebAssembly binary{hint}")
     return data
+
+
+@contextlib.contextmanager
+def explaining_imports() -> Iterator[None]:
+    """Say what the command line can do about imports that are missing. Raises `LinkError`."""
+    try:
+        yield
+    except LinkError as error:
+        raise LinkError(
+            f"{error}\nThe command line gives WASI only. With --unknown-imports-trap the guest runs until it calls anything else."
+        ) from None
 
 
 def is_component(data: bytes) -> bool:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from component_rt import types as t
-from component_rt.cli.files import is_component, make_engine, make_limits, read_wasm
+from component_rt.cli.files import explaining_imports, is_component, make_engine, make_limits, read_wasm
 from component_rt.cli.report import deadline
 from component_rt.cli.wave import Call, parse_arguments, parse_call, parse_numbers, to_text
 from component_rt.namespace import find_interface
 from component_rt.values import Err, Ok
-from core_rt.errors import GuestExit, LinkError
+from core_rt.errors import GuestExit, LinkError, Trap, TrapCode
 
 if TYPE_CHECKING:
     import component_rt as rt
+    import core_rt
     from component_rt.cli.commands import Grants
 
 __all__ = ["run_file"]
@@ -41,7 +42,11 @@ def _run_module(data: bytes, config: Any, grants: Grants, invoke: str | None) ->
     with core_rt.Store(engine, limits=make_limits(grants)) as store:
         if grants.fuel is not None:
             store.fuel = grants.fuel
-        instance = linker.instantiate(store, core_rt.Module(engine, data))
+        module = core_rt.Module(engine, data)
+        with explaining_imports():
+            if grants.unknown_imports_trap:
+                _define_as_traps(linker, store, module)
+            instance = linker.instantiate(store, module)
         if invoke is None:
             return wasi.run(instance)
         if "memory" in instance.exports:
@@ -51,9 +56,8 @@ def _run_module(data: bytes, config: Any, grants: Grants, invoke: str | None) ->
         call = parse_call(invoke)
         function = instance.exports.get(call.name)
         if not isinstance(function, core_rt.Func):
-            raise LinkError(
-                _no_export(call.name, [n for n, e in instance.exports.items() if isinstance(e, core_rt.Func)])
-            )
+            known = [name for name, item in instance.exports.items() if isinstance(item, core_rt.Func)]
+            raise LinkError(_no_export(call.name, known, known))
         try:
             results = function(*parse_numbers(call))
         except (TypeError, ValueError, OverflowError) as error:
@@ -65,11 +69,24 @@ def _run_module(data: bytes, config: Any, grants: Grants, invoke: str | None) ->
     return 0
 
 
-def _no_export(name: str, known: Sequence[str]) -> str:
+def _define_as_traps(linker: core_rt.Linker, store: core_rt.Store, module: core_rt.Module) -> None:
+    """Define the functions that a core module imports and nobody gives."""
+    import core_rt
+
+    for space, name, of in module.imports:
+        if isinstance(of, core_rt.DefType) and linker.get(store, space, name) is None:
+
+            def unknown(*args: object, label: str = f"{space}.{name}") -> None:
+                raise Trap(TrapCode.UNKNOWN_IMPORT, f"unknown import called: `{label}`")
+
+            linker.define_func(space, name, of.func, unknown)
+
+
+def _no_export(name: str, known: Sequence[str], shown: Sequence[str]) -> str:
     import difflib
 
     near = difflib.get_close_matches(name, known, 1)
-    hint = f"; did you mean `{near[0]}`?" if near else f"; it exports {', '.join(known) or 'none'}"
+    hint = f"; did you mean `{near[0]}`?" if near else f"; it exports {', '.join(shown) or 'none'}"
     return f"there is no exported function `{name}`{hint}"
 
 
@@ -80,15 +97,22 @@ def _run_component(data: bytes, config: Any, grants: Grants, invoke: str | None)
     component = rt.Component(engine, data)
     linker = rt.Linker(engine)
     linker.define_wasi(config)
+    if grants.unknown_imports_trap:
+        linker.define_unknown_imports_as_traps(component)
     if invoke is None and find_interface("wasi:cli/run", component.exports) is None:
-        raise LinkError("the component exports no wasi:cli/run: call one of its functions with --invoke 'name(args)'")
+        serves = find_interface("wasi:http/incoming-handler", component.exports) is not None
+        hint = "try `component-rt serve`" if serves else "call one of its functions with --invoke 'name(args)'"
+        raise LinkError(f"the component exports no wasi:cli/run: {hint}")
+    planned = None if invoke is None else _plan(component, parse_call(invoke))
+    with explaining_imports():
+        linker.instantiate_pre(component)
     with rt.Store(engine, limits=make_limits(grants)) as store:
         if grants.fuel is not None:
             store.fuel = grants.fuel
         try:
             instance = linker.instantiate(store, component)
-            if invoke is not None:
-                return _invoke(component, instance, parse_call(invoke))
+            if planned is not None:
+                return _invoke(instance, planned)
             instance.exports["wasi:cli/run"].run()
         except GuestExit as exited:
             return exited.code
@@ -129,13 +153,39 @@ def _callables(component: rt.Component) -> dict[str, tuple[str, str, t.FuncType]
     return found
 
 
-def _invoke(component: rt.Component, instance: rt.Instance, call: Call) -> int:
-    """Call one export and print its result as WAVE; 1 if the result is an error."""
+class _Planned(NamedTuple):
+    """A call that makes sense: interface (or ""), function, its type and the arguments."""
+
+    interface: str
+    name: str
+    type: t.FuncType
+    args: list[Any]
+
+
+def _plan(component: rt.Component, call: Call) -> _Planned:
+    """What to call, before anything of the guest runs. Raises `LinkError` and `WaveError`."""
     known = _callables(component)
     if call.name not in known:
-        raise LinkError(_no_export(call.name, list(known)))
+        # One name for each function is enough of a hint: the shortest that means it.
+        shortest: dict[tuple[str, str], str] = {}
+        for name in sorted(known, key=lambda name: (len(name), name)):
+            shortest.setdefault(known[name][:2], name)
+        message = _no_export(call.name, list(known), list(shortest.values()))
+        if _has_resources(component):
+            message += "\nMethods and constructors of resources can be called from Python only."
+        raise LinkError(message)
     interface, name, of = known[call.name]
-    args = parse_arguments(call, of.params)
+    return _Planned(interface, name, of, parse_arguments(call, of.params))
+
+
+def _has_resources(component: rt.Component) -> bool:
+    interfaces = (of for of in component.exports.values() if isinstance(of, t.InstanceType))
+    return any(name.startswith("[") for of in interfaces for name in of.exports)
+
+
+def _invoke(instance: rt.Instance, planned: _Planned) -> int:
+    """Call one export and print its result as WAVE; 1 if the result is an error."""
+    interface, name, of, args = planned
     namespace = instance.exports[interface] if interface else instance.exports
     try:
         value = namespace[name](*args)

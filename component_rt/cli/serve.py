@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from component_rt.cli.files import is_component, make_engine, make_limits, read_wasm
+from component_rt.cli.files import explaining_imports, is_component, make_engine, make_limits, read_wasm
 from component_rt.namespace import find_interface
 from core_rt.errors import LinkError, WasmError
 
@@ -73,6 +73,10 @@ def serve_file(path: Path, grants: Grants, service: Service) -> None:
         raise LinkError(f"the component exports no {HANDLER}{hint}")
     linker = rt.Linker(engine)
     linker.define_wasi(grants.wasi([path.name], stdout="inherit", stderr="inherit"))
+    if grants.unknown_imports_trap:
+        linker.define_unknown_imports_as_traps(component)
+    with explaining_imports():
+        linker.instantiate_pre(component)
     _allow_many_connections()
     with _as_itself():
         trio.run(_serve, linker, component, address, path.name, grants, service)
@@ -113,7 +117,10 @@ async def _serve(
         signals = await nursery.start(_signals, stop)
 
         async def work(task_status: trio.TaskStatus[list[trio.SocketListener]]) -> None:
-            await http_server.serve(guest, *address, limits=limits, stop=stop, task_status=task_status)
+            try:
+                await http_server.serve(guest, *address, limits=limits, stop=stop, task_status=task_status)
+            except OSError as error:
+                raise WasmError(f"--addr {service.addr}: {error.strerror or error}") from None
             nursery.cancel_scope.cancel()
 
         for listener in await nursery.start(work):

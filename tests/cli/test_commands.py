@@ -136,6 +136,32 @@ def test_invoking_functions_of_components(component_rt: Any, wasm: Any) -> None:
     assert "did you mean `echo`?" in component_rt("run", "--invoke", "ecko", path).err
 
 
+def test_imports_that_nobody_gives(component_rt: Any) -> None:
+    guests = Path(__file__).parents[2] / "examples" / "guest"
+    for path, call, result in (
+        (guests / "greeter.wasm", 'hello("you")', '"Hello, you!"\n'),
+        (guests / "primes.wasm", "primes(2)", "0\n"),
+    ):
+        outcome = component_rt("run", "--invoke", call, path)
+        assert outcome.code == 1 and "unknown import" in outcome.err and "--unknown-imports-trap" in outcome.err
+        assert component_rt("run", "--unknown-imports-trap", "--invoke", call, path) == (0, result, "")
+    greet = 'greet({name: "you", age: 3})'
+    outcome = component_rt("run", "--unknown-imports-trap", "--invoke", greet, guests / "greeter.wasm")
+    assert outcome.code == 134 and "unknown import called: `example:greeter/log" in outcome.err
+
+
+def test_calls_are_checked_before_the_guest_runs(component_rt: Any) -> None:
+    guests = Path(__file__).parents[2] / "examples" / "guest"
+    path = guests / "greeter.wasm"
+    outcome = component_rt("run", "--invoke", "counter(1)", path)
+    assert outcome.code == 1
+    assert "it exports greet, hello, greet-all\nMethods and constructors of resources" in outcome.err
+    outcome = component_rt("run", "--invoke", 'greet({name: "you"})', path)
+    assert outcome.code == 1 and "field `age` (u8) is missing" in outcome.err
+    assert "try `component-rt serve`" in component_rt("run", guests / "web.wasm").err
+    assert "Did you mean '--dir'" in component_rt("run", "--dri", "x", path).err
+
+
 def test_wrong_usage(component_rt: Any, wasm: Any, tmp_path: Path) -> None:
     path = wasm(MATH)
     for option, value, said in (
