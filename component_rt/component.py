@@ -16,6 +16,7 @@ from component_rt.plan import Plan, make_plan
 from core_rt.module import Module
 
 if TYPE_CHECKING:
+    from component_rt.links import Links
     from component_rt.model import CoreModuleDef, ValidatedComponent
     from component_rt.types import ComponentType, ExternType
     from core_rt.compile.cache import CodeCache as DiskCache
@@ -117,6 +118,13 @@ class Component:
                 with without_collections():
                     store_facts(self.engine.cache, self._facts_key, (self.type, self._plan))
         return self._plan
+
+    @cached_property
+    def links(self) -> Links:
+        """Where the imports of its core modules come from."""
+        from component_rt.links import Links
+
+        return Links(self)
 
     @cached_property
     def resource_exports(self) -> Mapping[int, tuple[str, str]]:

@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from component_rt.handles import ResourceType, Table, trapped
+from component_rt.links import HOST, PLACE, STRIDE
 from component_rt.plan import (
     Builtin,
     Constant,
@@ -34,7 +35,7 @@ from component_rt.plan import (
 from component_rt.vmcontext import MAY_ENTER, MAY_LEAVE, ComponentContext
 from core_rt import native
 from core_rt.errors import InstancePoisoned, StoreError, Trap, TrapCode
-from core_rt.func import Func
+from core_rt.func import Func, func_at
 from core_rt.instance import Instance as CoreInstance
 from core_rt.instance import instantiate as instantiate_core
 from core_rt.native import thread_token
@@ -270,7 +271,19 @@ class Runtime:
     Only what could be noticed is done at once (`Plan.eager`); all else is done when a slot is first asked for.
     """
 
-    __slots__ = ("_exports", "cache", "component", "context", "imports", "instances", "plan", "slots", "store")
+    __slots__ = (
+        "_exports",
+        "_hosts",
+        "_links",
+        "cache",
+        "component",
+        "context",
+        "imports",
+        "instances",
+        "plan",
+        "slots",
+        "store",
+    )
 
     def __init__(
         self, store: Store, component: Component, imports: Mapping[tuple[str, ...], Callable[..., Any]]
@@ -283,6 +296,9 @@ class Runtime:
         self.slots: list[Any] = [None] * self.plan.slots
         self.context = ComponentContext(self.plan.layout, store.core, len(store.roots))
         self._exports: Namespace | None = None
+        self._links = component.links
+        self._hosts = 0
+        """Address of the first of the functions that the host answers."""
         self.instances: list[ComponentInstance] = []
         for static in self.plan.instances:
             parent = None if static.parent is None else self.instances[static.parent]
@@ -294,6 +310,11 @@ class Runtime:
         self.store.roots.append(root)
         for index in self.plan.cancellers:
             self.store.cancellers.add(self.instances[index])
+        hosts = self._links.hosts
+        if hosts.steps:
+            core = self.store.core
+            index = core.late_hosts(len(hosts.steps), self._handler, self._host_face)
+            self._hosts = native.host_funcs(core.context, hosts.plans, index, self.context.address)
         table = _STEPS
         # Nobody outside may enter while modules are being instantiated; start functions may call out.
         slots = self.slots
@@ -309,6 +330,9 @@ class Runtime:
         """What is in a slot; made if nothing was yet."""
         found = self.slots[slot]
         if found is None:
+            number = self._links.hosts.numbers.get(slot)
+            if number is not None:
+                return self._host_face(number)
             step = self.plan.lazy.get(slot)
             if step is not None:
                 found = self.slots[slot] = _STEPS[type(step)](self, step)
@@ -353,32 +377,66 @@ class Runtime:
         return self.imports[step.path](self, step)
 
     def _instantiate(self, step: InstantiateModule) -> Any:
-        module, get = self.get(step.module), self.get
-        order = step.order
-        if order is None:
-            order = tuple([step.imports[wanted.module, wanted.name] for wanted in module.decoded.imports])
-        imports = [get(slot) for slot in order]
         if not step.starts:
-            return self._instantiate_core(module, imports)
+            return self._instantiate_core(step)
         instance = self.instances[step.instance]
         entered = [member for member in instance.chain if member.flags[MAY_ENTER]]
         for member in entered:
             member.flags[MAY_ENTER] = 0
-        if self.plan.uses_tasks and module.decoded.start is not None:
+        if self.plan.uses_tasks and self.get(step.module).decoded.start is not None:
             from component_rt.canon.task import with_thread
 
-            made = with_thread(self.store, instance, self._instantiate_core)(module, imports)
+            made = with_thread(self.store, instance, self._instantiate_core)(step)
         else:
-            made = self._instantiate_core(module, imports)
+            made = self._instantiate_core(step)
         for member in entered:
             member.flags[MAY_ENTER] = 1
         return made
 
-    def _instantiate_core(self, module: Any, imports: list[Any]) -> Any:
-        core = self.store.core
-        if self.plan.self_contained:
-            return CoreInstance(core, module, imports)
-        return instantiate_core(core, module, imports)
+    def _instantiate_core(self, step: InstantiateModule) -> CoreInstance:
+        module, get, core = self.get(step.module), self.get, self.store.core
+        sources = self._links.sources.get(step.slot)
+        if sources is None or not self.plan.self_contained:
+            order = [step.imports[wanted.module, wanted.name] for wanted in module.decoded.imports]
+            return instantiate_core(core, module, [get(slot) for slot in order])
+        slots, hosts = self.slots, self._hosts
+        imports = []
+        for kind, where, offset in sources:
+            if kind == PLACE:
+                imports.append(slots[where].base + offset)
+            elif kind == HOST:
+                imports.append(hosts + offset)
+            else:
+                imports.append(get(where))
+        return CoreInstance(core, module, imports)
+
+    # ------------------------------------------------------------------------------------------------ functions of the host
+
+    def _host_face(self, number: int) -> Func:
+        """The Python object for a function that the host answers."""
+        hosts = self._links.hosts
+        step = hosts.steps[number]
+        found = self.slots[step.slot]
+        if found is None:
+            name = step.definition.name if isinstance(step, Builtin) else None
+            found = func_at(self.store.core, self._hosts + STRIDE * number, hosts.types[number], name, hosts)
+            self.slots[step.slot] = found
+        return found  # type: ignore[no-any-return]
+
+    def _handler(self, number: int) -> Callable[[], object]:
+        """What answers calls of it."""
+        step = self._links.hosts.steps[number]
+        instance, options = self.instances[step.instance], RuntimeOptions(step.options, self)
+        if isinstance(step, Lower):
+            from component_rt.canon.lower import lower_handler
+
+            return lower_handler(instance, self.get(step.func), options, self.cache)
+        from component_rt.canon.builtins import make_builtin
+
+        table = None if step.table is None else self.get(step.table)
+        return make_builtin(instance, step.definition, options, table)
+
+    # ------------------------------------------------------------------------------------------------ more steps
 
     def _extract(self, step: Extract) -> Any:
         return self.extract(step.instance, step.name)
@@ -415,15 +473,6 @@ class Runtime:
         self.context.set("lowerings", step.index, native.address(ref.native_call), native.address(ref.vmctx))
         return made
 
-    def _builtin(self, step: Builtin) -> Any:
-        from component_rt.canon.builtins import make_builtin
-
-        table = None if step.table is None else self.get(step.table)
-        options = RuntimeOptions(step.options, self)
-        made = make_builtin(self.instances[step.instance], step.definition, options, table)
-        self.context.set("trampolines", step.index, made.address)
-        return made
-
     def _constant(self, step: Constant) -> Any:
         from component_rt.abi.constants import python_value
 
@@ -441,7 +490,6 @@ _STEPS: dict[type[Step], Callable[[Runtime, Any], Any]] = {
     Extract: Runtime._extract,
     MakeResource: Runtime._resource,
     Lower: Runtime._lower,
-    Builtin: Runtime._builtin,
     Constant: Runtime._constant,
     Lift: Runtime._lift,
     StartFunction: Runtime._start,

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from component_rt.handles import CallScope, ResourceType
     from component_rt.instance import ComponentInstance, RuntimeOptions
     from core_rt.engine import Engine
-    from core_rt.func import Func
     from core_rt.limits import Limits
 
 __all__ = ["Store"]
@@ -184,12 +183,12 @@ class Store:
         return task_function(self, lifted, name, label)
 
     def lower_async(
-        self, instance: ComponentInstance, callee: Any, options: RuntimeOptions, core_type: Any, cache: CodeCache
-    ) -> Func:
-        """The core function for an import where caller or callee may run as tasks."""
+        self, instance: ComponentInstance, callee: Any, options: RuntimeOptions, cache: CodeCache
+    ) -> Callable[[], object]:
+        """What answers calls of an import where caller or callee may run as tasks."""
         from component_rt.tasks.calls import lower_task
 
-        return lower_task(self, instance, callee, options, core_type, cache)
+        return lower_task(self, instance, callee, options, cache)
 
     # ------------------------------------------------------------------------------------------------ host calls
 

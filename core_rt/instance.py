@@ -99,13 +99,13 @@ class Instance:
         "_segments",
         "base",
         "generation",
-        "imports",
         "module",
         "store",
         "template",
     )
 
-    def __init__(self, store: Store, module: Module, imports: Sequence[Extern]) -> None:
+    def __init__(self, store: Store, module: Module, imports: Sequence[Extern | int]) -> None:
+        """`imports` are items, or addresses of what stands for functions, memories and tables; their types were compared."""
         template = module.template
         instances = store.instances
         number = len(instances)
@@ -116,19 +116,27 @@ class Instance:
         self.store = store
         self.module = module
         self.template = template
-        self.imports = imports
-        """In the order of the module's imports."""
         self.generation = module.compiled.generation
         """Of the module's code that references to its functions were filled from."""
         self._exports: Exports | None = None
         self._items: dict[tuple[str, int], Any] = {}
         self._dropped: Set[int] = template.dropped
         try:
-            self.base = make(store.context, template.plan, number, [item.address for item in imports])
+            self.base = make(
+                store.context, template.plan, number, [i if isinstance(i, int) else i.address for i in imports]
+            )
             """Address of the context."""
         except ExhaustionError:
             store.unreserve(template)
             raise
+        if template.named:
+            self._items.update(
+                {
+                    (kind, index): imports[at]
+                    for kind in ("global", "tag")
+                    for index, at in enumerate(template.imports[kind])
+                }
+            )
         instances.append(self)
         store.modules[module] = None
         if template.uses_heap:
@@ -256,13 +264,22 @@ class Instance:
     def _item(self, kind: str, index: int) -> Any:
         item = self._items.get((kind, index))
         if item is None:
-            imported = self.template.imports[kind]
-            item = self.imports[imported[index]] if index < len(imported) else self._face(kind, index)
+            if index < len(self.template.imports[kind]):
+                item = self.store.item_at(kind, self._import(kind, index))
+            else:
+                item = self._face(kind, index)
             self._items[kind, index] = item
         return item
 
+    def _import(self, kind: str, index: int) -> int:
+        """Address of an imported function's reference, or of the definition of another import."""
+        if kind == "func":
+            place = ffi.cast("VMFunctionImport *", self.base + self.module.layout.func_import(index))
+            return native.address(place.funcref)
+        return native.address(ffi.cast("VMMemoryImport *", self._place(kind, index)).definition)
+
     def _place(self, kind: str, index: int) -> int:
-        """Address of the definition of an item that is not imported."""
+        """Address of the definition of an item, or of the pointer to it that was imported."""
         layout = self.module.layout
         of = {"memory": layout.memory, "table": layout.table, "global": layout.global_, "tag": layout.tag}[kind]
         return self.base + of(index)[1]
@@ -280,14 +297,14 @@ class Instance:
         """The function with that index."""
         decoded = self.module.decoded
         if index < decoded.num_imported_funcs:
-            return self.imports[self.template.imports["func"][index]]  # type: ignore[return-value]
+            return self.store.func_at(self._import("func", index))
         return func_at(self.store, self.funcref(index), decoded.funcs[index], name or decoded.func_name(index), self)
 
     def funcref(self, index: int) -> int:
         """Address of a function's `VMFuncRef`, which is filled when first asked for."""
         imported = self.module.decoded.num_imported_funcs
         if index < imported:
-            return self.func(index).address
+            return self._import("func", index)
         layout = self.module.layout
         slot = layout.funcref_slot.get(index)
         if slot is None:

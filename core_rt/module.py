@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, final
 from core_rt.compile.ahead import Progress, compile_ahead, load_cached
 from core_rt.compile.cache import PAGE, entry_key
 from core_rt.errors import WasmError
-from core_rt.native import Image, ffi
+from core_rt.native import Image
 from core_rt.types import ExternType
 from core_rt.vm.constexpr import constant_offset
 from core_rt.vm.heap import uses_heap
@@ -121,7 +121,7 @@ class Module:
         """What its instances begin with; made when the module is first instantiated."""
         template = self._template
         if template is None:
-            code_table = self.compiled.code_table
+            compiled = self.compiled
             with self._lock:
                 if self._template is None:
                     decoded = self.decoded
@@ -130,8 +130,8 @@ class Module:
                         self.layout,
                         self._images(),
                         self.engine.config.memory_reservation,
-                        code_table,
-                        ffi.new("uint32_t[]", [t.id for t in decoded.types] or [0]),
+                        compiled.code_table,
+                        compiled.tail_stub,
                         uses_heap(decoded),
                     )
                 template = self._template

@@ -76,6 +76,7 @@ class Store:
         "_fibers",
         "_host_contexts",
         "_hosts",
+        "_late_hosts",
         "_loose",
         "_refs",
         "closed",
@@ -128,6 +129,7 @@ class Store:
         self.memory_bytes = self.memory_count = self.table_elements = self.table_count = 0
         self._hosts: list[Callable[[], object]] = []
         self._host_contexts: list[Any] = []
+        self._late_hosts: list[tuple[int, int, Callable[[int], Func]]] = []
         self._loose: list[Any] = []
         self._fibers: native.FiberStacks | None = None
         self._epoch_deadline: int | None = None
@@ -174,6 +176,7 @@ class Store:
             self.funcs,
             self._hosts,
             self._host_contexts,
+            self._late_hosts,
             self._loose,
         ):
             items.clear()
@@ -305,6 +308,43 @@ class Store:
             raise
         self._loose.append(item)
         return place
+
+    def late_hosts(self, count: int, bind: Callable[[int], Callable[[], object]], face: Callable[[int], Func]) -> int:
+        """Register `count` host functions at once; returns the index of the first.
+
+        `bind(i)` gives the handler of the i-th when it is first called, `face(i)` the `Func` when one is asked for.
+        """
+        hosts, first, view = self._hosts, len(self._hosts), self.native.view
+
+        def unbound() -> object:
+            index = view("host_index")[0]
+            hosts[index] = handler = bind(index - first)
+            return handler()
+
+        hosts += [unbound] * count
+        self._late_hosts.append((first, count, face))
+        return first
+
+    def func_at(self, address: int) -> Func:
+        """The function whose `VMFuncRef` has that address."""
+        ref = ffi.cast("VMFuncRef *", address)
+        if ref.handle:
+            return self.funcs[int(ref.handle) - 1]
+        host = ffi.cast("VMHostFuncContext *", ref.vmctx)
+        if host.magic != structs.HOST_MAGIC:
+            return self.instance_of(ref.vmctx).func(ref.function)
+        for first, count, face in self._late_hosts:
+            if first <= host.index < first + count:
+                return face(host.index - first)
+        raise EngineBug(f"nobody knows host function {host.index}")
+
+    def item_at(self, kind: str, address: int) -> Func | Memory | Table:
+        """The function, memory or table with that address."""
+        if kind == "func":
+            return self.func_at(address)
+        if kind == "memory":
+            return self.memory_at(ffi.cast("VMMemoryDefinition *", address).handle)
+        return self.table_at(ffi.cast("VMTableDefinition *", address).handle)
 
     def memory_at(self, handle: int) -> Memory:
         """The memory whose definition has that handle."""

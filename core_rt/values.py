@@ -88,7 +88,7 @@ def reference_to_raw(store: Store, type_: RefType, value: object) -> int:
 def reference_from_raw(store: Store, type_: RefType, raw: int) -> Any:
     """The Python object for a reference in a ValRaw."""
     if top_of(type_.heap) is AbsHeap.FUNC:
-        return None if raw == 0 else store.refs.func_at(raw)
+        return None if raw == 0 else store.func_at(raw)
     return store.refs.from_raw(type_, raw & _M32)
 
 

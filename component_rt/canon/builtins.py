@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from component_rt.canon.lower import core_function
 from component_rt.canon.resource import resource_drop, resource_new, resource_rep
 from component_rt.types import ResourceType as ResourceTypeRef
 from core_rt.errors import Trap, TrapCode
@@ -16,7 +15,6 @@ from core_rt.errors import Trap, TrapCode
 if TYPE_CHECKING:
     from component_rt.instance import ComponentInstance, RuntimeOptions
     from component_rt.model import CanonBuiltin
-    from core_rt.func import Func
 
 __all__ = ["BUILTINS", "make_builtin", "register"]
 
@@ -35,16 +33,14 @@ def register(name: str) -> Callable[[Maker], Maker]:
     return add
 
 
-def make_builtin(instance: ComponentInstance, definition: CanonBuiltin, options: RuntimeOptions, table: Any) -> Func:
-    """The core function of a built-in."""
-
-    def make() -> Callable[[], object]:
-        if definition.name not in _TASKLESS or instance.uses_tasks or instance.store.is_async:
-            from component_rt.canon import task  # noqa: F401  (adds built-ins; components without tasks never load it)
-        maker: Maker = BUILTINS.get(definition.name, _unavailable)
-        return maker(instance, definition, options, table)
-
-    return core_function(instance.store, definition.core_type, make, definition.name)
+def make_builtin(
+    instance: ComponentInstance, definition: CanonBuiltin, options: RuntimeOptions, table: Any
+) -> Callable[[], object]:
+    """The handler of a built-in."""
+    if definition.name not in _TASKLESS or instance.uses_tasks or instance.store.is_async:
+        from component_rt.canon import task  # noqa: F401  (adds built-ins; components without tasks never load it)
+    maker: Maker = BUILTINS.get(definition.name, _unavailable)
+    return maker(instance, definition, options, table)
 
 
 def _unavailable(instance: ComponentInstance, definition: CanonBuiltin, options: RuntimeOptions, table: Any) -> Any:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from core_rt import types as core
     from core_rt.func import Func
 
-__all__ = ["HostFunc", "core_function", "lower"]
+__all__ = ["HostFunc", "core_function", "lower", "lower_handler"]
 
 
 def core_function(store: Any, type_: core.FuncType, make: Callable[[], Callable[[], object]], name: str | None) -> Func:
@@ -84,37 +84,38 @@ class HostImport:
 
 def lower(
     instance: ComponentInstance,
-    callee: HostFunc | LiftedFunc,
+    callee: LiftedFunc,
     options: RuntimeOptions,
     core_type: core.FuncType,
     cache: CodeCache,
 ) -> Func:
-    """The core function for `callee` in `instance`."""
+    """The core function for a function of a guest in `instance`, one that machine code may come to serve."""
+    from component_rt.canon.adapt import adapted, can_adapt
+
+    def make() -> Callable[[], object]:
+        return lower_handler(instance, callee, options, cache)
+
+    if not _is_family(instance, callee.instance) and can_adapt(instance, callee, options):
+        return adapted(instance, callee, options, core_type, make)
+    return core_function(instance.store, core_type, make, None)
+
+
+def lower_handler(
+    instance: ComponentInstance, callee: HostFunc | LiftedFunc, options: RuntimeOptions, cache: CodeCache
+) -> Callable[[], object]:
+    """What answers calls of `callee` from `instance`."""
     store = instance.store
     if isinstance(callee, LiftedFunc) and _is_family(instance, callee.instance):
-        return core_function(store, core_type, lambda: _refused(instance), None)
-    signature = Signature(type=callee.type, context="lower", pointer=options.pointer, is_async=options.is_async)
+        return _refused(instance)
     if callee.type.is_async or (
         isinstance(callee, LiftedFunc) and (store.is_async or instance.uses_tasks or callee.instance.uses_tasks)
     ):
-        return store.lower_async(instance, callee, options, core_type, cache)
+        return store.lower_async(instance, callee, options, cache)
+    signature = Signature(type=callee.type, context="lower", pointer=options.pointer, is_async=options.is_async)
+    cx = LiftLowerContext.of(instance, options, callee.resource, isinstance(callee, LiftedFunc))
     if isinstance(callee, HostFunc):
-
-        def make_import() -> Callable[[], object]:
-            cx = LiftLowerContext.of(instance, options, callee.resource, False)
-            return cache.get("handler", signature)(cx, HostImport(callee, instance))  # type: ignore[no-any-return]
-
-        return core_function(store, core_type, make_import, callee.name)
-
-    def make_call() -> Callable[[], object]:
-        cx = LiftLowerContext.of(instance, options, callee.resource, True)
-        return guest_call(instance, callee, cache.get("caller", signature)(cx))
-
-    from component_rt.canon.adapt import adapted, can_adapt
-
-    if can_adapt(instance, callee, options):
-        return adapted(instance, callee, options, core_type, make_call)
-    return core_function(store, core_type, make_call, None)
+        return cache.get("handler", signature)(cx, HostImport(callee, instance))  # type: ignore[no-any-return]
+    return guest_call(instance, callee, cache.get("caller", signature)(cx))
 
 
 def _is_family(a: ComponentInstance, b: ComponentInstance) -> bool:

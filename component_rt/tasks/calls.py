@@ -15,7 +15,7 @@ from component_rt.abi.context import LiftLowerContext
 from component_rt.abi.errors import explain
 from component_rt.abi.mismatch import Mismatch
 from component_rt.canon.lift import LiftedFunc
-from component_rt.canon.lower import HostFunc, HostImport, core_function
+from component_rt.canon.lower import HostFunc, HostImport
 from component_rt.handles import CallScope, trap
 from component_rt.tasks.scheduler import Enter, Tree
 from component_rt.tasks.states import TaskState
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     from component_rt.instance import ComponentInstance, RuntimeOptions
     from component_rt.store import Store
-    from core_rt import types as core
-    from core_rt.func import Func
 
 __all__ = ["Callee", "HostCall", "call_lifted", "lower_task", "run_destructor", "thread_body"]
 
@@ -367,35 +365,18 @@ def _nothing() -> None:
 
 
 def lower_task(
-    store: Store,
-    instance: ComponentInstance,
-    callee: HostFunc | LiftedFunc,
-    options: RuntimeOptions,
-    core_type: core.FuncType,
-    cache: CodeCache,
-) -> Func:
-    """The core function by which `instance` calls `callee`, where either may run as a task."""
-
-    def make() -> Callable[[], object]:
-        signature = Signature(type=callee.type, context="lower", pointer=options.pointer, is_async=options.is_async)
-        if isinstance(callee, HostFunc):
-            cx = LiftLowerContext.of(instance, options, callee.resource, False)
-            call = AsyncHostImport(callee, instance, options.is_async)
-            return call.handler(cache.get("handler", signature)(cx, call))
-        cx = LiftLowerContext.of(instance, options, callee.resource, True)
-        halves = cache.get("caller", signature)(cx)
-        lower = _LowerAsync if options.is_async else _LowerSync
-        return lower(store, instance, Callee.of(store, callee, True), halves, callee.type).handler
-
-    if isinstance(callee, LiftedFunc) and not (
-        callee.type.is_async or instance.uses_tasks or callee.instance.uses_tasks
-    ):
-        # Nothing in there can tell a task of its own from its caller's, and what blocks holds up both.
-        from component_rt.canon.adapt import adapted, can_adapt
-
-        if can_adapt(instance, callee, options):
-            return adapted(instance, callee, options, core_type, make)
-    return core_function(store, core_type, make, getattr(callee, "name", None))
+    store: Store, instance: ComponentInstance, callee: HostFunc | LiftedFunc, options: RuntimeOptions, cache: CodeCache
+) -> Callable[[], object]:
+    """What answers calls of `callee` from `instance`, where either may run as a task."""
+    signature = Signature(type=callee.type, context="lower", pointer=options.pointer, is_async=options.is_async)
+    if isinstance(callee, HostFunc):
+        cx = LiftLowerContext.of(instance, options, callee.resource, False)
+        call = AsyncHostImport(callee, instance, options.is_async)
+        return call.handler(cache.get("handler", signature)(cx, call))
+    cx = LiftLowerContext.of(instance, options, callee.resource, True)
+    halves = cache.get("caller", signature)(cx)
+    lower = _LowerAsync if options.is_async else _LowerSync
+    return lower(store, instance, Callee.of(store, callee, True), halves, callee.type).handler
 
 
 class _Lower:

@@ -29,7 +29,7 @@ from core_rt.native.fiber import (
     running,
     thread_token,
 )
-from core_rt.native.instance import component, grow_table, host_func, instantiate, keep, share_memory
+from core_rt.native.instance import component, grow_table, host_func, host_funcs, instantiate, keep, share_memory
 from core_rt.native.lib import CData, Shim, address, ffi, lib, pointer
 from core_rt.native.memory import Image, Reservation, set_pool_limits, statistics
 from core_rt.native.store import StoreContext, interrupt_engine, new_block
@@ -64,6 +64,7 @@ __all__ = [
     "host_bridge",
     "host_call_address",
     "host_func",
+    "host_funcs",
     "instantiate",
     "interrupt_engine",
     "is_parked",

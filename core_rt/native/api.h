@@ -36,6 +36,7 @@ int vm_divert(VMFiber *fiber, uint64_t pc, uint64_t to, uint64_t mark_at, uint64
 void vm_signals_ensure(void);
 
 /* stores (store.c) */
+#define VM_VALUES_SIZE 16384
 VMStoreContext *vm_store_new(void);
 int vm_store_empty(VMStoreContext *store);
 void vm_store_free(VMStoreContext *store);
@@ -118,7 +119,17 @@ typedef struct VMTemplate {
   const uint64_t *table_elements;
   const VMDataPlan *data;
   uint64_t data_count;
+  uint32_t funcrefs;
+  uint32_t funcref_count;
+  uint32_t imported_funcs;
 } VMTemplate;
+typedef struct VMHostPlan {
+  void *native_call;
+  void *signature;
+  uint32_t type_id;
+  uint32_t lowered;
+  uint64_t place;
+} VMHostPlan;
 uint64_t vm_instantiate(VMStoreContext *store, const VMTemplate *plan, uint64_t handle, const uint64_t *imports);
 void vm_share(VMMemoryDefinition *to, const VMMemoryDefinition *from);
 int vm_table_grow(VMTableDefinition *table, uint64_t elements);
@@ -126,6 +137,7 @@ uint64_t vm_keep(VMStoreContext *store, uint64_t size);
 uint64_t vm_component(VMStoreContext *store, const uint8_t *prefix, uint64_t size, uint64_t handle);
 uint64_t vm_host_func(VMStoreContext *store, uint64_t index, void *native_call, void *signature, uint32_t type_id,
                       uint32_t handle);
+uint64_t vm_host_funcs(VMStoreContext *store, const VMHostPlan *plans, uint64_t count, uint64_t index, uint64_t component);
 
 /* machine code (code.c): written through `rw` (NULL: it is in a file and stays as it is), run through `rx` */
 typedef struct VMCodeArena {

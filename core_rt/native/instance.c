@@ -12,6 +12,9 @@
 #include "shim.h"
 
 #define CHUNK_SIZE 4000u
+/* Blocks of modules with hundreds of functions in tables are mostly references that are never asked for: as mappings of their own they
+ * take memory only for what is. */
+#define MAPPED_FROM (32u << 10)
 
 /* Small things that live as long as the store: handed out one after the other. */
 typedef struct Chunk {
@@ -27,6 +30,17 @@ static inline VMMemoryDefinition *memories_of(const InstanceHeader *block) {
 
 static inline VMTableDefinition *tables_of(const InstanceHeader *block) {
   return (VMTableDefinition *)(context_of(block) + block->tables);
+}
+
+static InstanceHeader *new_block(uint64_t size) {
+  if (size < MAPPED_FROM) return calloc(1, size);
+  void *block = mmap(NULL, vm_round_to_page(size), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return block == MAP_FAILED ? NULL : block;
+}
+
+static void free_block(InstanceHeader *block, uint64_t size) {
+  if (size < MAPPED_FROM) free(block);
+  else munmap(block, vm_round_to_page(size));
 }
 
 /* Gives back what the definitions of an instance own. */
@@ -55,7 +69,7 @@ void vm_instances_free(Store *store) {
   for (InstanceHeader *block = store->instances, *next; block; block = next) {
     next = block->next;
     empty(block);
-    free(block);
+    free_block(block, block->size);
   }
   store->instances = NULL;
   for (Chunk *chunk = store->chunks, *next; chunk; chunk = next) {
@@ -67,14 +81,15 @@ void vm_instances_free(Store *store) {
 
 static bool make_memories(InstanceHeader *block, const VMTemplate *plan, uint64_t handle) {
   VMMemoryDefinition *memory = memories_of(block);
-  for (uint32_t i = 0; i < plan->memory_count; i++, memory++) {
+  for (uint32_t i = 0; i < block->memory_count; i++, memory++) {
+    memory->handle = handle << 32 | (plan->first_memory + i);
+    if (i >= plan->memory_count) break; /* it is going to be shared */
     const VMMemoryPlan *wanted = &plan->memory_plans[i];
     VMReservation *reservation = vm_reserve(wanted->reservation, wanted->length, wanted->image);
     if (!reservation) return false;
     memory->reservation = reservation;
     memory->base = reservation->base;
     memory->length = wanted->length;
-    memory->handle = handle << 32 | (plan->first_memory + i);
   }
   return true;
 }
@@ -104,9 +119,18 @@ static void set_imports(uint8_t *context, const VMTemplate *plan, const uint64_t
   }
 }
 
+/* Functions that can be had from outside are in the prefix; what they run is what their module runs now. */
+static void set_functions(VMContextHeader *context, const VMTemplate *plan) {
+  VMFuncRef *ref = (VMFuncRef *)((uint8_t *)context + plan->funcrefs);
+  for (uint32_t i = 0; i < plan->funcref_count; i++, ref++) {
+    ref->vmctx = context;
+    ref->native_call = ((void **)context->code_table)[ref->function - plan->imported_funcs];
+  }
+}
+
 /* A new instance: number `handle` of the store; `imports` has the address of a VMFuncRef or of a definition for each import. */
 uint64_t vm_instantiate(VMStoreContext *store, const VMTemplate *plan, uint64_t handle, const uint64_t *imports) {
-  InstanceHeader *block = calloc(1, plan->size);
+  InstanceHeader *block = new_block(plan->size);
   if (!block) return 0;
   memcpy(block, plan->prefix, plan->prefix_size);
   block->handle = handle;
@@ -114,7 +138,7 @@ uint64_t vm_instantiate(VMStoreContext *store, const VMTemplate *plan, uint64_t 
   if (!make_memories(block, plan, handle) || !make_tables(block, plan, handle)) {
     int error = errno;
     empty(block);
-    free(block);
+    free_block(block, plan->size);
     errno = error;
     return 0;
   }
@@ -123,6 +147,7 @@ uint64_t vm_instantiate(VMStoreContext *store, const VMTemplate *plan, uint64_t 
   context->builtins = store->builtins;
   context->handle = handle;
   set_imports((uint8_t *)context, plan, imports);
+  set_functions(context, plan);
   for (uint64_t i = 0; i < plan->data_count; i++) {
     const VMDataPlan *data = &plan->data[i];
     memcpy((uint8_t *)memories_of(block)[data->memory].base + data->to, data->from, data->length);
@@ -190,11 +215,8 @@ uint64_t vm_component(VMStoreContext *store, const uint8_t *prefix, uint64_t siz
   return (uint64_t)context;
 }
 
-/* A VMFuncRef to function `index` of the store's host. */
-uint64_t vm_host_func(VMStoreContext *store, uint64_t index, void *native_call, void *signature, uint32_t type_id,
-                      uint32_t handle) {
-  VMHostFuncContext *context = keep(store, sizeof *context);
-  if (!context) return 0;
+static void set_host_func(VMHostFuncContext *context, VMStoreContext *store, uint64_t index, void *native_call, void *signature,
+                          uint32_t type_id) {
   context->magic = HOST_MAGIC;
   context->index = (uint32_t)index;
   context->store = store;
@@ -204,6 +226,29 @@ uint64_t vm_host_func(VMStoreContext *store, uint64_t index, void *native_call, 
   context->signature = signature;
   context->type_id = type_id;
   context->function = 0xffffffffu;
+}
+
+/* A VMFuncRef to function `index` of the store's host. */
+uint64_t vm_host_func(VMStoreContext *store, uint64_t index, void *native_call, void *signature, uint32_t type_id,
+                      uint32_t handle) {
+  VMHostFuncContext *context = keep(store, sizeof *context);
+  if (!context) return 0;
+  set_host_func(context, store, index, native_call, signature, type_id);
   context->handle = handle;
   return (uint64_t)&context->native_call;
+}
+
+/* Several, from function `index` on, one VMHostFuncContext after the other. Each is noted in the context of a component: where it
+ * is `lowered` as code and context, else as a VMFuncRef. */
+uint64_t vm_host_funcs(VMStoreContext *store, const VMHostPlan *plans, uint64_t count, uint64_t index, uint64_t component) {
+  VMHostFuncContext *first = keep(store, count * sizeof *first);
+  if (!first) return 0;
+  for (uint64_t i = 0; i < count; i++) {
+    VMHostFuncContext *context = first + i;
+    set_host_func(context, store, index + i, plans[i].native_call, plans[i].signature, plans[i].type_id);
+    void **place = (void **)(component + plans[i].place);
+    place[0] = &context->native_call;
+    if (plans[i].lowered) place[0] = context->native_call, place[1] = context;
+  }
+  return (uint64_t)&first->native_call;
 }

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from core_rt.native.lib import CData, exhausted, ffi, lib
 
-__all__ = ["component", "grow_table", "host_func", "instantiate", "keep", "share_memory"]
+__all__ = ["component", "grow_table", "host_func", "host_funcs", "instantiate", "keep", "share_memory"]
 
 _instantiate = lib.vm_instantiate
 _host_func = lib.vm_host_func
@@ -45,6 +45,17 @@ def keep(context: CData, size: int) -> int:
     made = lib.vm_keep(context, size)
     if not made:
         exhausted("no memory for what a guest uses")
+    return made
+
+
+def host_funcs(context: CData, plans: CData, index: int, component: int) -> int:
+    """As `host_func` for a `VMHostPlan[]`: the functions from `index` on; each next one `VMHostFuncContext.size` bytes further.
+
+    They are noted in the context of a component, at the places that their plans say.
+    """
+    made = lib.vm_host_funcs(context, plans, len(plans), index, component)
+    if not made:
+        exhausted("no memory for functions")
     return made
 
 

@@ -8,6 +8,7 @@
 #define VALUES_AT ((sizeof(Store) + 63) / 64 * 64)
 #define VALRAW_SIZE 16
 
+_Static_assert(VM_VALUES_SIZE == VALUES_CAPACITY * VALRAW_SIZE, "what Python sees of the values");
 _Static_assert(VALUES_AT + VALUES_CAPACITY * VALRAW_SIZE <= POLL_OFFSET, "the poll page lies behind the values");
 
 VMStoreContext *vm_store_new(void) {

@@ -7,7 +7,6 @@ from typing import Final, TypeAlias
 
 from core_rt.errors import StoreError
 from core_rt.native.lib import CData, address, exhausted, ffi, lib
-from core_rt.vm import structs
 
 __all__ = ["StoreContext", "interrupt_engine", "new_block"]
 
@@ -52,7 +51,7 @@ class StoreContext:
             if what == "host_index":
                 found = memoryview(ffi.buffer(ffi.addressof(self.context, what), 4)).cast("I")
             else:
-                buffer = ffi.buffer(self.context.values, structs.VALUES_CAPACITY * structs.VALRAW_SIZE)
+                buffer = ffi.buffer(self.context.values, lib.VM_VALUES_SIZE)
                 found = memoryview(buffer).cast(what)  # type: ignore[call-overload]
             self._views[what] = found
         return found

@@ -7,7 +7,7 @@ InstanceHeader | VMContextHeader | function imports | table imports | memory imp
 ```
 
 Only functions that can be referenced (exported, in an element segment, in a constant expression or by `ref.func`) have a
-funcref in the context; `funcref_slot` maps a function index to its place.
+funcref in the context; `funcref_slot` maps a function index to its place, exported functions first.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ class ModuleLayout:
     tags: int
     funcrefs: int
     funcref_slot: dict[int, int]
+    exported_funcrefs: int
+    """The first so many are those of exported functions."""
     size: int
     """Bytes of the whole context."""
 
@@ -70,7 +72,8 @@ class ModuleLayout:
         region("memories", len(module.memories) - module.num_imported_memories, s.VMMemoryDefinition)
         region("globals", len(module.globals) - module.num_imported_globals, s.VMGlobalDefinition)
         region("tags", len(module.tags) - module.num_imported_tags, s.VMTagDefinition)
-        slots = {func: slot for slot, func in enumerate(sorted(module.func_refs))}
+        exported = {e.index for e in module.exports if e.kind == "func" and e.index >= module.num_imported_funcs}
+        slots = {func: slot for slot, func in enumerate([*sorted(exported), *sorted(module.func_refs - exported)])}
         region("funcrefs", len(slots), s.VMFuncRef)
         return cls(
             num_imported_funcs=module.num_imported_funcs,
@@ -79,6 +82,7 @@ class ModuleLayout:
             num_imported_globals=module.num_imported_globals,
             num_imported_tags=module.num_imported_tags,
             funcref_slot=slots,
+            exported_funcrefs=len(exported),
             size=_align(at, 16),
             **places,
         )

@@ -17,7 +17,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from core_rt.errors import EngineBug, ExhaustionError, GuestException, StoreError
-from core_rt.func import Func
 from core_rt.native import ffi
 from core_rt.objects import ArrayRef, ExceptionRef, ObjectRef, StructRef
 from core_rt.opcodes import BY_CODE
@@ -225,14 +224,6 @@ class References:
             return found
         found_type, layout = self.heap.of(raw)
         return _OBJECTS[layout.kind].hold(self, raw, found_type)
-
-    def func_at(self, address: int) -> Func:
-        """The function whose `VMFuncRef` has that address."""
-        ref = ffi.cast("VMFuncRef *", address)
-        if ref.handle:
-            return self.store.funcs[int(ref.handle) - 1]
-        instance = self.store.instance_of(ref.vmctx)
-        return instance.func(ref.function)
 
     def constant(self, instance: Instance, op: int, imm: Any, stack: list[int]) -> int:
         """Instructions of constant expressions on references."""

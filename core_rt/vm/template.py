@@ -32,6 +32,8 @@ _WASM32: Final = (8 << 30) + (64 << 10)
 """Reservation for a 32-bit memory: every 32-bit index plus every 32-bit constant offset plus an access lies inside."""
 _PAGE: Final = 4096
 _MOST: Final = 1 << 44
+_READY: Final = 512
+"""Exported functions whose references every instance begins with; others get theirs when something asks."""
 _POISON: Final = s.POISON.to_bytes(8, "little")
 
 
@@ -70,8 +72,12 @@ class Template:
     tables: int
     table_elements: int
     exports: Mapping[str, tuple[str, int]] = attrs.field(factory=dict)
+    places: Mapping[str, int] = attrs.field(factory=dict)
+    """Offsets of exported functions, memories and tables of its own that can be imported by their address; not of all."""
     imports: Mapping[str, Sequence[int]] = attrs.field(factory=dict)
     """For each kind, which of the imports belong to its index space."""
+    named: bool = False
+    """Whether it imports globals or tags, which no address leads to."""
     segments: Mapping[int, tuple[TableSegment, ...]] = attrs.field(factory=dict)
     """By table."""
     dropped: frozenset[int] = frozenset()
@@ -166,7 +172,7 @@ def reservation_size(type_: MemoryType, reserved: int) -> int:
 def _bare(memories: int, tables: int) -> ModuleLayout:
     at = s.VMContextHeader.size
     end = at + memories * s.VMMemoryDefinition.size + tables * s.VMTableDefinition.size
-    return ModuleLayout(0, 0, 0, 0, 0, at, at, at, at, at, at, at, end, end, end, {}, (end + 15) & -16)
+    return ModuleLayout(0, 0, 0, 0, 0, at, at, at, at, at, at, at, end, end, end, {}, 0, (end + 15) & -16)
 
 
 def memory_template(type_: MemoryType, reserved: int, shared: bool = False) -> Template:
@@ -194,11 +200,13 @@ def module_template(
     images: Mapping[int, Image],
     reserved: int,
     code_table: int,
-    type_ids: Any,
+    tail_stub: Callable[[int], int],
     uses_heap: bool,
 ) -> Template:
-    """The template of a module; `type_ids` is a `uint32_t[]` that it keeps."""
-    plan = _Plan(layout, layout.funcrefs)
+    """The template of a module; `tail_stub` gives the `tailcc` entry of a defined function."""
+    ready = min(layout.exported_funcrefs, _READY)
+    type_ids = ffi.new("uint32_t[]", [t.id for t in decoded.types] or [0])
+    plan = _Plan(layout, layout.funcrefs + ready * s.VMFuncRef.size)
     late: dict[str, Any] = {}
     plan.kept.append(type_ids)
     plan.put(s.VMContextHeader["magic"], s.CORE_MAGIC, 4)
@@ -209,6 +217,7 @@ def module_template(
         images = {}
     plan.memories(decoded.memories[decoded.num_imported_memories :], decoded.num_imported_memories, images, reserved)
     plan.tables(decoded.tables[decoded.num_imported_tables :], decoded.num_imported_tables)
+    _functions(plan, decoded, ready, tail_stub)
     by_kind = _imports(plan, decoded)
     _tags_and_globals(plan, decoded, late)
     _data(plan, decoded, images, late)
@@ -222,12 +231,43 @@ def module_template(
         len(decoded.tables) - decoded.num_imported_tables,
         plan.table_elements,
         exports={e.name: (e.kind, e.index) for e in decoded.exports},
+        places=_places(layout, decoded, ready),
         imports=by_kind,
+        named=bool(by_kind["global"] or by_kind["tag"]),
         segments=segments,
         dropped=dropped,
         late=Late(**late) if late else None,
         uses_heap=uses_heap,
     )
+
+
+def _functions(plan: _Plan, decoded: DecodedModule, ready: int, tail_stub: Callable[[int], int]) -> None:
+    """References to exported functions."""
+    layout, imported = plan.layout, decoded.num_imported_funcs
+    plan.fields |= {"funcrefs": layout.funcrefs, "funcref_count": ready, "imported_funcs": imported}
+    for index, slot in layout.funcref_slot.items():
+        if slot < ready:
+            at = layout.funcrefs + slot * s.VMFuncRef.size
+            plan.put(at + s.VMFuncRef["tail_call"], tail_stub(index - imported))
+            plan.put(at + s.VMFuncRef["type_id"], decoded.funcs[index].id, 4)
+            plan.put(at + s.VMFuncRef["function"], index, 4)
+
+
+def _places(layout: ModuleLayout, decoded: DecodedModule, ready: int) -> dict[str, int]:
+    """Where exports are that can be imported without more ado: functions that are ready, memories, tables."""
+    found = {}
+    for export in decoded.exports:
+        at, imported = 0, True
+        if export.kind == "func":
+            slot = layout.funcref_slot.get(export.index, ready)
+            imported, at = slot >= ready, layout.funcrefs + slot * s.VMFuncRef.size
+        elif export.kind == "memory":
+            imported, at = layout.memory(export.index)
+        elif export.kind == "table":
+            imported, at = layout.table(export.index)
+        if not imported:
+            found[export.name] = at
+    return found
 
 
 def _imports(plan: _Plan, decoded: DecodedModule) -> dict[str, list[int]]:
@@ -310,7 +350,7 @@ def _elements(
 
 
 def _data(plan: _Plan, decoded: DecodedModule, images: Mapping[int, Image], late: dict[str, Any]) -> None:
-    passive = [(number, start, end - start) for number, start, end in decoded.passive_segments]
+    passive = [(number, start, end - start) for number, start, end in decoded.passive_segments if end > start]
     if passive:
         late["passive"] = passive
     elif decoded.data_segments:  # none of them has anything left, in any instance
@@ -331,7 +371,9 @@ def _data(plan: _Plan, decoded: DecodedModule, images: Mapping[int, Image], late
             return
         if length:
             pieces.append((memory, at, base + segment.start, length))
-    plan.data(pieces, decoded.data)  # not what `from_buffer` gave: collected together with a memoryview, it crashes CPython
+    plan.data(
+        pieces, decoded.data
+    )  # not what `from_buffer` gave: collected together with a memoryview, it crashes CPython
 
 
 def _size(type_: MemoryType) -> int:
