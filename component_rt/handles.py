@@ -95,13 +95,13 @@ class Table:
 class ResourceType:
     """A resource type of a running instance, or of the host (`impl` is None).
 
-    `dtor(rep)` ends a resource; None where there is nothing to do. It runs outside any instance: whoever calls it has
-    made sure that `impl` may be entered.
+    `dtor(rep)` ends a resource; None where there is nothing to do. That of a guest is a `canon.resource.Destructor`: whoever calls
+    it has entered `impl`.
     """
 
     impl: ComponentInstance | None
     name: str
-    dtor: Callable[[int], None] | None = None
+    dtor: Any = None
     py_class: Any = None
     """The class of its Python objects; made when first needed (guest resources), or given (host resources)."""
     host: Any = None

@@ -445,9 +445,9 @@ class Runtime:
         instance = self.instances[step.instance]
         rt = ResourceType(instance, step.name)
         if step.dtor is not None:
-            from component_rt.canon.resource import destructor
+            from component_rt.canon.resource import Destructor
 
-            rt.dtor = destructor(self.get(step.dtor), step.wide)
+            rt.dtor = Destructor(instance, self.get(step.dtor), step.wide)
         exported = self.component.resource_exports.get(step.slot)
         if exported is not None:
             interface, rt.name = exported

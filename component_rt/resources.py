@@ -96,8 +96,8 @@ class GuestResource:
 
 
 def _caller() -> tuple[str, int] | None:
-    """The nearest line outside this package and generated code."""
-    frame = sys._getframe(2)
+    """The nearest line outside this package and generated code. The nearest frames are this, `wrap`, the context's, generated code."""
+    frame = sys._getframe(4)
     for _ in range(12):
         code = frame.f_code
         if code.co_filename != "<canonical abi>" and not frame.f_globals.get("__name__", "").startswith(
@@ -122,20 +122,21 @@ def resource_class(rt: ResourceType) -> type[GuestResource]:
     return rt.py_class  # type: ignore[no-any-return]
 
 
-def _wrap(rt: ResourceType, rep: int, owned: bool) -> GuestResource:
-    made: GuestResource = object.__new__(resource_class(rt))
-    made._rep = rep
-    made._owned = owned
-    made.num_lends = 0
-    made._place = _caller() if owned else None
-    return made
-
-
 def lift_own(rt: ResourceType) -> Callable[[int], Any]:
     """`wrap(rep)`: the Python object for a resource that a guest gives to the host."""
     if rt.impl is None:
         return rt.host.take  # type: ignore[no-any-return]
-    return lambda rep: _wrap(rt, rep, True)
+    new = object.__new__
+
+    def wrap(rep: int) -> GuestResource:
+        made: GuestResource = new(rt.py_class or resource_class(rt))
+        made._rep = rep
+        made._owned = True
+        made.num_lends = 0
+        made._place = _caller()
+        return made
+
+    return wrap
 
 
 def lift_borrow(rt: ResourceType) -> Callable[[int, CallScope], Any]:
@@ -145,7 +146,8 @@ def lift_borrow(rt: ResourceType) -> Callable[[int, CallScope], Any]:
         return lambda rep, scope: get(rep)
 
     def wrap(rep: int, scope: CallScope) -> GuestResource:
-        made = _wrap(rt, rep, False)
+        made: GuestResource = object.__new__(rt.py_class or resource_class(rt))
+        made._rep, made._owned, made.num_lends, made._place = rep, False, 0, None
         scope.cleanups.append(lambda: setattr(made, "_rep", None))
         return made
 

@@ -130,8 +130,7 @@ class Store:
         """The host drops an own handle: run the destructor in the instance that implements the resource."""
         if self.core.closed or rt.dtor is None:
             return None
-        assert rt.impl is not None
-        rt.impl.run_destructor(rt, rep, None)
+        rt.dtor.from_host(rep)
         return None
 
     def drop_orphans(self) -> None:

@@ -139,17 +139,17 @@ class Func:
             raise
         return [values[2 * i] | values[2 * i + 1] << 64 for i in range(len(self.type.results))]
 
-    def go_on(self, packed: bytes) -> Any:
-        """The C call answered `CALL_LEFT` or NaN: go on with the call, if it is not over; the result."""
+    def go_on(self, packed: bytes, left: float) -> Any:
+        """The C call answered `left`, `CALL_LEFT` and a status or NaN: go on with the call, if it is not over; the result."""
         store, kind = self.store, self._site.result
         floats = kind >= structs.RESULT_F32
         try:
-            status = native.left()
+            status = native.left() if floats else int(left) - structs.CALL_LEFT
             if status == structs.STATUS_NO_FIBER:
                 store.add_fiber()
-                result = native.call_float(packed) if floats else native.call_int(packed)
-                over = result == result if floats else result != structs.CALL_LEFT
-                return result if over else self.go_on(packed)
+                left = native.call_float(packed) if floats else native.call_int(packed)
+                over = left == left if floats else left > structs.CALL_LEFT_MOST
+                return left if over else self.go_on(packed, left)
             if status:
                 store.finish(None, status)
         except BaseException as error:
@@ -248,7 +248,7 @@ _RESULTS = {
 
 _GLOBALS: dict[str, Any] = {
     "BAD": (TypeError, ValueError, OverflowError, struct.error),
-    "LEFT": structs.CALL_LEFT,
+    "LEFT": structs.CALL_LEFT_MOST,
     "call_int": native.call_int,
     "call_float": native.call_float,
     "from_raw": from_raw,
@@ -333,9 +333,9 @@ def _call_source(type_: FuncType) -> tuple[str, dict[str, Any]]:
         f" except BAD: packed = self._convert({whole})",
         f" try: result = {call}(packed)",
         " except BaseException as error: self._interrupted(error)",
-        " if result == LEFT: result = self.go_on(packed)"
+        " if result <= LEFT: result = self.go_on(packed, result)"
         if call == "call_int"
-        else " if result != result: result = self.go_on(packed)",
+        else " if result != result: result = self.go_on(packed, result)",
     ]
     if results:
         value = "result & 0xffffffffffffffff" if results[0] == "func" else "result"

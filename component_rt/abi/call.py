@@ -79,7 +79,7 @@ class CallWriter(Writer):
             self.unit.one_block, self.unit.utf8 = blocks == 1, signature.encoding == "utf8"
         self.mode = self._mode()
         self.unit.source.constants.update(
-            LEFT=structs.CALL_LEFT, bad_text=bad_text, far=far, lifted_float=lifted_float, lifted_int=lifted_int
+            LEFT=structs.CALL_LEFT_MOST, bad_text=bad_text, far=far, lifted_float=lifted_float, lifted_int=lifted_int
         )
         self.unit.source.constants.update(long_text=long_text)
 
@@ -118,7 +118,7 @@ class CallWriter(Writer):
         source, unit, signature = self.unit.source, self.unit, self.signature
         names = [f"a{i}" for i in range(len(signature.type.params))]
         binds = {"failed": "call.failed_directly" if self.direct else "call.failed"}
-        binds |= {name: f"call.{name}" for name in ("answer", "refuse", "post_return")}
+        binds |= {"answer": "call.site.answer", "refuse": "call.refuse", "post_return": "call.post_return"}
         binds |= {"pop": "call.outs.pop", "push": "call.outs.append", "make_out": "call.make_out"}
         for name, expression in binds.items():
             unit.bind(name, expression)
@@ -172,7 +172,7 @@ class CallWriter(Writer):
                 source.line("out = make_out()")
             source.line("head, text, mem = out")
         else:
-            unit.bind("head", "call.head")
+            unit.bind("head", "call.site.head")
         form = "".join(["32s", *[_PACKED[kind] for _, kind in flats], *["I4x" for _ in blocks]])
         addresses = {block.address for block in blocks}
         values = ["0" if text in addresses else text for text, _ in flats]
@@ -190,8 +190,8 @@ class CallWriter(Writer):
         source.line("started = True")
         floats = entry.result >= structs.RESULT_F32
         source.line(f"raw = {'lifted_float' if floats else 'lifted_int'}(packed)")
-        with source.block("if raw != raw:" if floats else "if raw == LEFT:"):
-            source.line("raw = answer(packed)")
+        with source.block("if raw != raw:" if floats else "if raw <= LEFT:"):
+            source.line("raw = answer(packed, raw)")
 
     # -------------------------------------------------------------------------------------------- the result
 

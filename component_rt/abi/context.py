@@ -19,7 +19,7 @@ from component_rt.abi.unit import MAX_LIFTED, over_budget
 from component_rt.handles import CallScope, ResourceHandle, remove_own, resource_handle, trapped
 from core_rt.errors import Trap, TrapCode
 from core_rt.native import call_int
-from core_rt.vm.structs import CALL_LEFT
+from core_rt.vm.structs import CALL_LEFT_MOST
 
 if TYPE_CHECKING:
     import core_rt
@@ -168,8 +168,8 @@ class LiftLowerContext:
             packed = pack(head, old, old_size, align, new_size)
             try:
                 address = call_int(packed)
-                if address == CALL_LEFT:
-                    address = go_on(packed)
+                if address <= CALL_LEFT_MOST:
+                    address = go_on(packed, address)
             except BaseException as error:
                 store.unwind(error)
                 error = trapped(error)

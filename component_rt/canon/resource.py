@@ -6,31 +6,57 @@ import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from component_rt.handles import ResourceHandle, ResourceType, resource_handle, trap
-from core_rt.native import call_int
-from core_rt.vm.structs import CALL_LEFT
+from component_rt.abi.call import Entry
+from component_rt.canon.site import LiftedSite, Refused
+from component_rt.handles import ResourceHandle, ResourceType, resource_handle, trap, trapped
+from core_rt.native import call_int, lifted_int
+from core_rt.vm.structs import CALL_LEFT_MOST, MODE_VALUE, RESULT_NONE
 
 if TYPE_CHECKING:
     from component_rt.instance import ComponentInstance
     from core_rt.func import Func
 
-__all__ = ["destructor", "resource_drop", "resource_new", "resource_rep"]
+_ENTRY = Entry(params=1, result=RESULT_NONE, mode=MODE_VALUE, size=0, align=1, blocks=(), direct=True)
+
+__all__ = ["Destructor", "resource_drop", "resource_new", "resource_rep"]
 
 
-def destructor(func: Func, wide: bool) -> Callable[[int], None]:
-    """`dtor(rep)`: call the guest's destructor function. Whoever calls it has entered the instance."""
-    head, go_on = func.head, func.go_on
-    pack = (struct.Struct("16sQ8x") if wide else struct.Struct("16sI12x")).pack
+class Destructor:
+    """A guest's destructor function. `func` and `wide` are for stores with tasks, where it is called as one (`tasks.calls`)."""
 
-    def dtor(rep: int) -> None:
-        packed = pack(head, rep)
-        if call_int(packed) == CALL_LEFT:
-            go_on(packed)
+    __slots__ = ("_instance", "_pack", "_site", "func", "wide")
 
-    # For stores with tasks, where a destructor is called as one (`tasks.calls`).
-    dtor.func = func  # type: ignore[attr-defined]
-    dtor.wide = wide  # type: ignore[attr-defined]
-    return dtor
+    def __init__(self, instance: ComponentInstance, func: Func, wide: bool) -> None:
+        self._instance = instance
+        self._site: LiftedSite | None = None
+        self._pack = struct.Struct("Q8x" if wide else "I12x").pack
+        self.func = func
+        self.wide = wide
+
+    def __call__(self, rep: int) -> None:
+        """Call it. Whoever does has entered the instance."""
+        packed = self.func.head + self._pack(rep)
+        left = call_int(packed)
+        if left <= CALL_LEFT_MOST:
+            self.func.go_on(packed, left)
+
+    def from_host(self, rep: int) -> None:
+        """Enter the instance from the host, and call it."""
+        site, instance = self._site, self._instance
+        if site is None:
+            site = self._site = LiftedSite(instance, self.func, _ENTRY)
+        packed = site.head + self._pack(rep)
+        try:
+            left = lifted_int(packed)
+            if left <= CALL_LEFT_MOST:
+                site.answer(packed, left)
+        except Refused as refused:
+            raise refused.reason from None
+        except BaseException as error:
+            instance.store.core.unwind(error)
+            error = trapped(error)
+            instance.poison(error)
+            raise error
 
 
 def resource_new(instance: ComponentInstance, rt: ResourceType, wide: bool) -> Callable[[], object]:

@@ -18,8 +18,8 @@ int vm_fiber_free(VMFiber *fiber);
 int vm_fibers_close(VMStoreContext *store);
 void vm_fiber_pool_limit(uint64_t mappings, uint64_t resident);
 
-/* typed calls (calls.c): `packed` begins with the address of the site. CALL_LEFT, or NaN: ask vm_left, and vm_result when the
- * call is over */
+/* typed calls (calls.c): `packed` begins with the address of the site. Instead of a result: CALL_LEFT + status, or NaN and vm_left
+ * has the status; vm_result when the call is over */
 int64_t vm_call_int(const char *packed);
 double vm_call_float(const char *packed);
 int vm_call_into(VMCallSite *site, const char *arguments, uint64_t *values);

@@ -18,6 +18,7 @@
 #include <math.h>
 
 #define CALL_LEFT INT64_MIN
+#define CALL_STATUSES 15
 #define LIMIT_TEXT ((1u << 28) - 1)
 
 typedef void (*ArrayCall)(void *funcref, void *values);
@@ -50,14 +51,14 @@ int64_t vm_result_int(uint32_t kind) { return as_int(kind, vm_thread.result); }
 
 double vm_result_float(uint32_t kind) { return as_float(kind, vm_thread.result); }
 
-/* The result if the call is over, else CALL_LEFT or NaN, which may also be the result: `left` is 0 then. */
+/* The result if the call is over, else CALL_LEFT + status. A result that looks like that is answered as CALL_LEFT + 0. */
 static inline int64_t answer_int(int status, uint32_t kind) {
   int64_t result = as_int(kind, vm_thread.result);
-  if (LIKELY(!status && result != CALL_LEFT)) return result;
-  vm_thread.left = (uint32_t)status;
-  return CALL_LEFT;
+  if (LIKELY(!status && result > CALL_LEFT + CALL_STATUSES)) return result;
+  return CALL_LEFT + status;
 }
 
+/* The result if the call is over, else NaN, and NaN may also be the result: `left` tells. */
 static inline double answer_float(int status, uint32_t kind) {
   double result = as_float(kind, vm_thread.result);
   if (LIKELY(!status && result == result)) return result;

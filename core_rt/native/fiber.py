@@ -43,19 +43,19 @@ __all__ = [
 call: Final[Callable[[CData], int]] = lib.vm_call
 """`call(VMCallSite *)`: enter a guest on an idle fiber of the site's store."""
 call_int: Final[Callable[[bytes], int]] = lib.vm_call_int
-"""`call_int(packed)`: the result as an int (0 for none), or `CALL_LEFT`: see `left`.
+"""`call_int(packed)`: the result as an int (0 for none), or `CALL_LEFT` plus a status.
 
 `packed` is the address of the `VMCallSite` and a word of padding, then the arguments as ValRaws.
 """
 call_float: Final[Callable[[bytes], float]] = lib.vm_call_float
-"""The same for a float; NaN stands for `CALL_LEFT`."""
+"""The same for a float; NaN may stand for a status: see `left`."""
 call_into: Final[Callable[[CData, bytes, CData], int]] = lib.vm_call_into
 """`call_into(VMCallSite *, arguments, uint64_t *)`: the call with values in a buffer of the caller's; a status."""
 lifted_int: Final[Callable[[bytes], int]] = lib.vm_lifted_int
 """As `call_int` for a function of a component: `calls.c` says what `packed` is. It must be kept until the call is over."""
 lifted_float: Final[Callable[[bytes], float]] = lib.vm_lifted_float
 left: Final[Callable[[], int]] = lib.vm_left
-"""The status of this thread's last typed call that answered `CALL_LEFT` or NaN; 0 when it is over."""
+"""The status of this thread's last typed call that answered NaN; 0 when that is the result."""
 outcome: Final[Callable[[], int]] = lib.vm_outcome
 """What was wrong in the call of a component's function that ended last on this thread, `OUTCOME_*`."""
 result_int: Final[Callable[[int], int]] = lib.vm_result_int

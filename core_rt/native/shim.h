@@ -71,7 +71,7 @@ typedef struct Thread {
   int ready;                 /* has an alternate signal stack */
   volatile int chaining;     /* how many signal handlers of others are being run for a fault */
   volatile int chained;      /* such a handler was run: a raise() that follows is its way to end the process */
-  uint32_t left;             /* status of the typed call that answered CALL_LEFT last */
+  uint32_t left;             /* status of the typed call that answered NaN last */
   uint64_t result;           /* the first words of the values of the call that returned last */
   uint64_t outcome;
 } Thread;

@@ -266,7 +266,9 @@ STATUSES = {name: value for name, value in globals().items() if name.startswith(
 # What the typed calls (calls.c) return, by `VMCallSite.result`.
 RESULT_NONE, RESULT_I32, RESULT_U32, RESULT_I64, RESULT_F32, RESULT_F64 = range(6)
 CALL_LEFT = -(1 << 63)
-"""Instead of a result: the call is not over, or cannot be made (NaN where a float is expected)."""
+"""Plus a status: what typed calls return instead of a result, when the call is not over, or cannot be made. NaN where a float is
+expected. A result that looks like one of these comes as status 0."""
+CALL_LEFT_MOST = CALL_LEFT + 15
 
 # What becomes of the result of a component's function, `VMLiftedSite.mode`.
 MODE_VALUE = 0  # the core result is all: the call is over
