@@ -42,7 +42,10 @@ class Component:
     def __init__(self, engine: Engine, data: bytes | bytearray | memoryview, features: Features | None = None) -> None:
         if not isinstance(data, bytes | bytearray | memoryview):
             raise TypeError(f"a component is made from bytes, not {type(data).__name__}; see Component.from_file")
-        if isinstance(data, bytearray):
+        # What is read later, or known by its hash, must not change.
+        if isinstance(data, memoryview) and isinstance(data.obj, bytes) and data.c_contiguous:
+            data = data.cast("B")
+        elif not isinstance(data, bytes):
             data = bytes(data)
         self.engine = engine
         self.code = CodeCache()

@@ -44,8 +44,14 @@ _END: Final = 0x0B
 
 
 def decode_module(data: bytes | bytearray | memoryview, features: Features = DEFAULT_FEATURES) -> DecodedModule:
-    """Decode a core module in binary format and validate all of it but function bodies."""
-    return _Decoder(bytes(data), features).run()
+    """Decode a core module in binary format and validate all of it but function bodies.
+
+    The module keeps `data` if it is part of a `bytes` object (as in a component), else a copy: what can change is not kept.
+    """
+    module = _Decoder(bytes(data), features).run()
+    if isinstance(data, memoryview) and isinstance(data.obj, bytes) and data.format == "B" and data.c_contiguous:
+        module.data = data
+    return module
 
 
 class _Decoder:

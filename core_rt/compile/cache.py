@@ -38,6 +38,8 @@ _MAGIC: Final = b"component-rt code 2\n"
 _FOOT: Final = struct.Struct("<20s32sQQI")
 _SUFFIX: Final = ".code"
 _TEMPORARY: Final = "new-"
+_LOOK_AT_ONCE: Final = 16
+"""Of 256 entries that are put, how many make the cache look whether it is too large, beside every 256th part of what it may hold."""
 _ABANDONED_SECONDS: Final = 3600
 """The age at which a temporary file is one whose writer crashed."""
 _MAPPED_FROM: Final = 256 << 10
@@ -96,6 +98,8 @@ class CodeCache:
     """Files that were there but broken or foreign."""
     errors: int = 0
     _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
+    _put: int = attrs.field(default=0, init=False)
+    """Bytes put since the last look at the folder."""
     _usable: bool | None = attrs.field(default=None, init=False)
 
     def open(self, key: bytes) -> Entry | None:
@@ -158,7 +162,11 @@ class CodeCache:
                 with contextlib.suppress(OSError):
                     os.unlink(temporary)
             return False
-        self._evict()
+        self._put += length
+        # Looking at all files takes long when there are many: not after each of them, but also in processes that put one.
+        if self._put >= self.max_bytes // 256 or os.urandom(1)[0] < _LOOK_AT_ONCE:
+            self._put = 0
+            self._evict()
         return True
 
     def statistics(self) -> dict[str, int]:

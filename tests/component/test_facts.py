@@ -180,3 +180,16 @@ print(*[name for name in ("llvmlite", "core_rt.compile.writer", "core_rt.binary.
 """
     done = subprocess.run([sys.executable, "-c", code], input=encode(COUNTER), capture_output=True, check=True)
     assert done.stdout.split() == [b"7"]
+
+
+def test_what_changes_later_is_copied(small: None, tmp_path: Path) -> None:
+    data = bytearray(encode(COUNTER))
+    engine = rt.Engine(core_rt.Config(cache=tmp_path))
+    for _ in range(2):
+        component = rt.Component(engine, memoryview(data))
+        changed = bytearray(data)
+        data[20:] = bytes(len(data) - 20)
+        with rt.Store(engine) as store:
+            api = rt.Linker(engine).instantiate(store, component).exports["test:res/api"]
+            assert api.Counter(3).value() == 3
+        data = changed

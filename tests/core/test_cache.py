@@ -219,3 +219,18 @@ def test_hot_code_adds_up_from_process_to_process(tmp_path):
         else:
             assert before == [0, 1]
         compiled.close()
+
+
+def test_the_size_is_bounded_without_a_look_at_every_put(cache, monkeypatch):
+    cache.max_bytes = 1 << 20
+    looks = []
+    evict = CodeCache._evict
+    monkeypatch.setattr(CodeCache, "_evict", lambda self: looks.append(evict(self)))
+    monkeypatch.setattr("core_rt.compile.cache._LOOK_AT_ONCE", 0)
+    for i in range(600):
+        cache.put(entry_key(str(i)), bytes(1500))
+    assert 150 < len(looks) < 250
+    assert cache.statistics()["bytes"] <= cache.max_bytes + 3 * 8192
+    monkeypatch.setattr("core_rt.compile.cache._LOOK_AT_ONCE", 256)
+    cache.put(entry_key("one more"), b"")
+    assert cache.statistics()["bytes"] <= cache.max_bytes

@@ -145,7 +145,8 @@ def test_a_file_of_somebody_else_is_refused(tmp_path):
     assert cache.get(KEY) is None
 
 
-def test_what_a_crashed_writer_left_goes_away(tmp_path):
+def test_what_a_crashed_writer_left_goes_away(tmp_path, monkeypatch):
+    monkeypatch.setattr("core_rt.compile.cache._LOOK_AT_ONCE", 256)
     cache = CodeCache(tmp_path / "cache")
     cache.put(KEY, b"x")
     [file] = cache.folder.glob("??/*")
