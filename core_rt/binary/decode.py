@@ -235,6 +235,8 @@ class _Decoder:
         self._check_single(self.reader.pos)
 
     def _tag_section(self) -> None:
+        if not self.features.exceptions:
+            raise feature_error("malformed section id", "the section of tags", "exceptions", self.reader.pos)
         for _ in range(self._count("tags", limits.MAX_TAGS, len(self.module.tags))):
             self.module.tags.append(self.types.tag())
 

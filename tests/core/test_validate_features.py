@@ -155,6 +155,11 @@ def test_compact_imports():
     assert (module.num_imported_funcs, module.num_imported_memories, module.num_imported_globals) == (3, 1, 1)
 
 
+def test_sections_of_tags_are_part_of_exceptions():
+    with pytest.raises(DecodeError, match=r"exceptions=True"):
+        decode_module(w.module(("tag", w.vec([]))), Features(exceptions=False))
+
+
 def test_other_page_sizes_are_invalid():
     with pytest.raises(ValidationError, match="invalid custom page size"):
         decode_module(w.module(("memory", w.vec([b"\x08\x01\x0c"]))), ALL)
