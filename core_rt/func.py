@@ -143,8 +143,10 @@ class Func:
         """The C call answered `left`, `CALL_LEFT` and a status or NaN: go on with the call, if it is not over; the result."""
         store, kind = self.store, self._site.result
         floats = kind >= structs.RESULT_F32
+        status = native.left() if floats else int(left) - structs.CALL_LEFT
+        if status == structs.STATUS_TRAP:
+            raise store.trapped()
         try:
-            status = native.left() if floats else int(left) - structs.CALL_LEFT
             if status == structs.STATUS_NO_FIBER:
                 store.add_fiber()
                 left = native.call_float(packed) if floats else native.call_int(packed)

@@ -562,14 +562,15 @@ class Store:
 
     def _refusal(self, status: int) -> BaseException:
         if status == _TRAP:
-            return self._trapped()
+            return self.trapped()
         if status == _BUSY:
             return StoreError("the store is in use by another thread")
         if status == _CLOSED:
             return StoreError("the store is closed")
         return EngineBug(f"unknown status {status}")
 
-    def _trapped(self) -> BaseException:
+    def trapped(self) -> BaseException:
+        """The error for a call that came back with `STATUS_TRAP`."""
         fiber = ffi.cast("VMFiber *", self.context.trapped)
         frames = Backtrace.of_trap(self, fiber)
         code = fiber.trap_code

@@ -90,6 +90,8 @@ class LiftedSite:
             left = native.lifted_float(packed) if floats else native.lifted_int(packed)
             over = left == left if floats else left > structs.CALL_LEFT_MOST
             return left if over else self.answer(packed, left)
+        if status == structs.STATUS_TRAP:
+            raise core.trapped()
         if status == structs.STATUS_OUTCOME:
             raise Trap(TrapCode.CANONICAL_ABI, _WRONG[native.outcome()])
         if status in (structs.STATUS_NOT_ENTERED, structs.STATUS_BUSY, structs.STATUS_CLOSED):
