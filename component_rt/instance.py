@@ -10,7 +10,7 @@ Rules (CanonicalABI.md, "Component Instances"):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from component_rt.store import Store
     from component_rt.types import ResourceId
 
-__all__ = ["ComponentInstance", "RuntimeOptions", "instantiate_plan"]
+__all__ = ["ComponentInstance", "Runtime", "RuntimeOptions"]
 
 
 class ComponentInstance:
@@ -161,6 +161,13 @@ class ComponentInstance:
             return self.chain
         shared = set(map(id, caller.chain))
         return tuple([instance for instance in self.chain if id(instance) not in shared])
+
+    def shut(self) -> list[ComponentInstance]:
+        """Let nobody enter this instance and its ancestors; those that could be entered until now."""
+        entered = [member for member in self.chain if member.flags[MAY_ENTER]]
+        for member in entered:
+            member.flags[MAY_ENTER] = 0
+        return entered
 
     def refuse(self) -> None:
         """Raise why the instance cannot be entered now."""
@@ -306,15 +313,7 @@ class Runtime:
 
     def run(self) -> ComponentInstance:
         """Do the steps that cannot wait; the root instance."""
-        root = self.instances[0]
-        self.store.roots.append(root)
-        for index in self.plan.cancellers:
-            self.store.cancellers.add(self.instances[index])
-        hosts = self._links.hosts
-        if hosts.steps:
-            core = self.store.core
-            index = core.late_hosts(len(hosts.steps), self._handler, self._host_face)
-            self._hosts = native.host_funcs(core.context, hosts.plans, index, self.context.address)
+        root = self._begin()
         table = _STEPS
         # Nobody outside may enter while modules are being instantiated; start functions may call out.
         slots = self.slots
@@ -324,6 +323,35 @@ class Runtime:
         except BaseException as error:
             root.poison(error)
             raise
+        return root
+
+    def starting(self) -> Iterator[tuple[ComponentInstance, Func]]:
+        """As `run`, for who can run the start functions of core modules better: gives them, each when it is to be run."""
+        self._begin()
+        slots = self.slots
+        for step in self.plan.eager:
+            if type(step) is not InstantiateModule or not step.starts:
+                slots[step.slot] = _STEPS[type(step)](self, step)
+                continue
+            made = slots[step.slot] = self._instantiate_core(step, run_start=False)
+            if made.start is not None:
+                instance = self.instances[step.instance]
+                entered = instance.shut()
+                yield instance, made.start
+                for member in entered:
+                    member.flags[MAY_ENTER] = 1
+
+    def _begin(self) -> ComponentInstance:
+        """What comes before the steps; the root instance."""
+        root = self.instances[0]
+        self.store.roots.append(root)
+        for index in self.plan.cancellers:
+            self.store.cancellers.add(self.instances[index])
+        hosts = self._links.hosts
+        if hosts.steps:
+            core = self.store.core
+            index = core.late_hosts(len(hosts.steps), self._handler, self._host_face)
+            self._hosts = native.host_funcs(core.context, hosts.plans, index, self.context.address)
         return root
 
     def get(self, slot: int) -> Any:
@@ -380,9 +408,7 @@ class Runtime:
         if not step.starts:
             return self._instantiate_core(step)
         instance = self.instances[step.instance]
-        entered = [member for member in instance.chain if member.flags[MAY_ENTER]]
-        for member in entered:
-            member.flags[MAY_ENTER] = 0
+        entered = instance.shut()
         if self.plan.uses_tasks and self.get(step.module).decoded.start is not None:
             from component_rt.canon.task import with_thread
 
@@ -393,12 +419,12 @@ class Runtime:
             member.flags[MAY_ENTER] = 1
         return made
 
-    def _instantiate_core(self, step: InstantiateModule) -> CoreInstance:
+    def _instantiate_core(self, step: InstantiateModule, run_start: bool = True) -> CoreInstance:
         module, get, core = self.get(step.module), self.get, self.store.core
         sources = self._links.sources.get(step.slot)
         if sources is None or not self.plan.self_contained:
             order = [step.imports[wanted.module, wanted.name] for wanted in module.decoded.imports]
-            return instantiate_core(core, module, [get(slot) for slot in order])
+            return instantiate_core(core, module, [get(slot) for slot in order], run_start)
         slots, hosts = self.slots, self._hosts
         imports = []
         for kind, where, offset in sources:
@@ -408,7 +434,7 @@ class Runtime:
                 imports.append(hosts + offset)
             else:
                 imports.append(get(where))
-        return CoreInstance(core, module, imports)
+        return CoreInstance(core, module, imports, run_start)
 
     # ------------------------------------------------------------------------------------------------ functions of the host
 
@@ -494,13 +520,3 @@ _STEPS: dict[type[Step], Callable[[Runtime, Any], Any]] = {
     Lift: Runtime._lift,
     StartFunction: Runtime._start,
 }
-
-
-def instantiate_plan(
-    store: Store, component: Component, imports: Mapping[tuple[str, ...], Callable[..., Any]]
-) -> Runtime:
-    """Interpret the component's plan. `imports[path](runtime, step)` makes the item of each leaf of the imports."""
-    store.core.check()
-    runtime = Runtime(store, component, imports)
-    runtime.run()
-    return runtime

@@ -15,7 +15,7 @@ import attrs
 
 from component_rt import types as t
 from component_rt.handles import ResourceType
-from component_rt.instance import Runtime, instantiate_plan
+from component_rt.instance import Runtime
 from component_rt.namespace import Instance, Namespace, find_interface, plain_name
 from component_rt.plan import ImportItem
 from component_rt.resources import GuestResource, HostResources
@@ -46,9 +46,16 @@ class InstancePre:
 
     def instantiate(self, store: Store) -> Instance:
         """Instantiate in a store. Raises `Trap`, `LinkError`, `ExhaustionError`, and what host functions raise."""
+        runtime = self.runtime(store)
+        runtime.run()
+        return Instance(runtime)
+
+    def runtime(self, store: Store) -> Runtime:
+        """What interprets the component's plan in `store`; nothing has been done yet."""
         if store.engine is not self.component.engine:
             raise StoreError("the component was made with another engine than the store")
-        return Instance(instantiate_plan(store, self.component, self.makers))
+        store.core.check()
+        return Runtime(store, self.component, self.makers)
 
 
 @final

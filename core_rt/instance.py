@@ -31,16 +31,17 @@ Extern: TypeAlias = Func | Memory | Table | Global | Tag
 _M64 = (1 << 64) - 1
 
 
-def instantiate(store: Store, module: Module, imports: Sequence[Extern]) -> Instance:
+def instantiate(store: Store, module: Module, imports: Sequence[Extern], run_start: bool = True) -> Instance:
     """Instantiate with the imports in the module's order. Raises `LinkError`, `Trap`, `ExhaustionError`.
 
+    Without `run_start`, calling `Instance.start` is left to the caller.
     As the specification says, what active segments wrote before a later one trapped stays written.
     """
     store.check()
     if module.engine is not store.engine:
         raise StoreError("the module was made with another engine than the store")
     check_imports(store, module, imports)
-    return Instance(store, module, imports)
+    return Instance(store, module, imports, run_start)
 
 
 def check_imports(store: Store, module: Module, imports: Sequence[Extern]) -> None:
@@ -104,8 +105,13 @@ class Instance:
         "template",
     )
 
-    def __init__(self, store: Store, module: Module, imports: Sequence[Extern | int]) -> None:
-        """`imports` are items, or addresses of what stands for functions, memories and tables; their types were compared."""
+    def __init__(
+        self, store: Store, module: Module, imports: Sequence[Extern | int], run_start: bool = True
+    ) -> None:
+        """`imports` are items, or addresses of what stands for functions, memories and tables; their types were compared.
+
+        Without `run_start`, calling `start` is left to the caller.
+        """
         template = module.template
         instances = store.instances
         number = len(instances)
@@ -142,7 +148,7 @@ class Instance:
         if template.uses_heap:
             self.header.gc_types = store.refs.heap.type_table(module)
         if template.late is not None:
-            self._finish(template.late)
+            self._finish(template.late, run_start)
 
     @property
     def header(self) -> Any:
@@ -151,7 +157,13 @@ class Instance:
 
     # ------------------------------------------------------------------------------------------------ making
 
-    def _finish(self, late: Late) -> None:
+    @property
+    def start(self) -> Func | None:
+        """The start function."""
+        late = self.template.late
+        return None if late is None or late.start is None else self.func(late.start)
+
+    def _finish(self, late: Late, run_start: bool) -> None:
         """What the template leaves to do, in the order that constant expressions may rely on."""
         store, decoded = self.store, self.module.decoded
         if store.has_refs or self.template.uses_heap:
@@ -179,7 +191,7 @@ class Instance:
         except Trap as trap:
             trap.add_note(f"while instantiating {self.module!r}")
             raise
-        if late.start is not None:
+        if late.start is not None and run_start:
             self.func(late.start)()
 
     def _fill_table(self, table: Table, init: ConstExpr | None) -> None:

@@ -28,10 +28,12 @@ from typing import TYPE_CHECKING, Any, final
 
 import trio
 
+from component_rt.namespace import Instance
 from component_rt.store import Store
 from component_rt.tasks.arguments import bind_arguments
 from component_rt.tasks.calls import Callee, HostCall, run_destructor
 from component_rt.tasks.deadlock import Watch
+from component_rt.tasks.instantiate import Instantiation
 from component_rt.tasks.pending import Pending, waits_for_itself
 from component_rt.tasks.quick import quick_call
 from component_rt.tasks.scheduler import ASIDE, Tree
@@ -43,7 +45,6 @@ if TYPE_CHECKING:
     from component_rt.canon.lift import LiftedFunc
     from component_rt.handles import CallScope, ResourceType
     from component_rt.linker import InstancePre
-    from component_rt.namespace import Instance
     from core_rt.engine import Engine
     from core_rt.limits import Limits
 
@@ -327,6 +328,8 @@ class AsyncStore(Store):
                 core.check()
             if get_ident() != self._home:
                 raise StoreError("a store belongs to the trio loop that it was opened in")
+            if self.orphans and not self.working:
+                self.drop_orphans()
             if callee is None:
                 callee = Callee.of(self, lifted, False)
                 quick = quick_call(self, callee, label)
@@ -484,7 +487,7 @@ class AsyncStore(Store):
         if thread is None or not self.core.can_park or self.scheduler.nested:
             coroutine.close()
             raise StoreError(
-                f"the host function `{name}` is `async def`, which cannot be awaited in a destructor, a start function or the like"
+                f"the host function `{name}` is `async def`, which cannot be awaited while a value is being passed"
             )
         return self.scheduler.begin(self._await_aside(self.spawn(coroutine, name), complete, address, scope))
 
@@ -555,11 +558,18 @@ class AsyncStore(Store):
     # ------------------------------------------------------------------------------------------------ instances
 
     async def instantiate_async(self, pre: InstancePre) -> Instance:
-        """As `InstancePre.instantiate`; a checkpoint."""
+        """As `InstancePre.instantiate`; a checkpoint. What start functions call is awaited."""
         await trio.lowlevel.checkpoint()
-        while self.working:
-            await trio.lowlevel.checkpoint()
-        return pre.instantiate(self)
+        runtime = pre.runtime(self)
+        call = Instantiation(self, runtime, self.caller_context())
+        if self.working:
+            self.scheduler.post(call.tree, call.steps(), call)
+        else:
+            self.scheduler.run(call.tree, call.steps(), call)
+        if not call.done:
+            await _Waiting(self, call).sleep()
+        call.outcome()
+        return Instance(runtime)
 
 
 class open_store:

@@ -241,9 +241,10 @@ class Scheduler:
         tree.deferred.appendleft(thread)
         self._crossed[tree] = None
 
-    def run(self, tree: Tree, body: Generator[Any, Any, Any]) -> Thread:
+    def run(self, tree: Tree, body: Generator[Any, Any, Any], call: Any = None) -> Thread:
         """Run work of the host that resumes threads, such as a call. Exceptions of guests end up with the calls of the trees."""
         thread = Thread(self, tree, None, body)
+        thread.call = call
         self._go(tree, thread.resumed(), ())
         return thread
 
@@ -428,9 +429,7 @@ class Scheduler:
                 if op is BLOCK or type(op) is Switch:
                     raise trap("cannot block a synchronous task before returning")
                 if op is ASIDE:
-                    raise StoreError(
-                        "a host function cannot be awaited while a core module's start function is being run"
-                    )
+                    raise StoreError("a host function cannot be awaited while a value is being passed")
                 if self._chain(op) is not None:
                     raise EngineBug("a nested chain was put aside")
                 try:
