@@ -95,8 +95,8 @@ def _network(value: NetworkPolicy | str | bool | None) -> NetworkPolicy:
 class HttpPolicy:
     """Where outgoing HTTP requests may go.
 
-    `allow(method, scheme, authority, path)` is asked for each request. `client`, if given, is used in place of a client
-    made for each request: an `httpx2.Client` (or anything with its `build_request` and `send`).
+    `allow(method, scheme, authority, path)` is asked for each request. `client`, if given, is used in place of one of our
+    own, with what it does besides (cookies, proxies, …): an `httpx2.Client` (or anything with its `build_request` and `send`).
     """
 
     allow: Callable[[str, str, str, str], bool] = lambda method, scheme, authority, path: False

@@ -3,6 +3,9 @@
 A thread serves both kinds of store alike: the guest sees a future and pipes, all of which threads and trio tasks can
 wait for. Nothing is followed, decoded or added on the guest's behalf: no redirects, no cookies, no proxies from the
 environment, the body as it comes over the wire.
+
+Connections are pooled below all that, in a transport. To make one takes long, for the certificates that it trusts; so there
+is one for all requests of a configuration.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ from __future__ import annotations
 import errno
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from component_rt.wasi._values import Case, Err, Ok, fail, variant
@@ -38,6 +41,24 @@ class OutgoingHandler:
 
     def __init__(self, policy: HttpPolicy) -> None:
         self._policy = policy
+        self._lock = threading.Lock()
+        self._transport: Any = None
+
+    def __del__(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+    def _send(self, request: Any) -> Any:
+        """Send a request of httpx2; the response, with its body still to come. Raises what httpx2 raises."""
+        if self._policy.client is not None:
+            return self._policy.client.send(request, stream=True, follow_redirects=False)
+        with self._lock:
+            if self._transport is None:
+                import httpx2
+
+                limits = httpx2.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=5.0)
+                self._transport = httpx2.HTTPTransport(trust_env=False, limits=limits)
+        return self._transport.handle_request(request)
 
     def handle(self, request: OutgoingRequest, options: RequestOptions | None) -> FutureIncomingResponse:
         """Begin a request. Raises `Err(error-code)` if it is not allowed or makes no sense."""
@@ -49,7 +70,7 @@ class OutgoingHandler:
         except ImportError:
             fail(internal_error("this host has no HTTP client: pip install 'component-rt[http]'"))
         future = FutureIncomingResponse()
-        exchange = _Exchange(self._policy, target, request, options or RequestOptions(), future)
+        exchange = _Exchange(self._policy, self._send, target, request, options or RequestOptions(), future)
         threading.Thread(target=exchange.run, name="wasi-http", daemon=True).start()
         return future
 
@@ -60,12 +81,13 @@ class _Exchange:
     def __init__(
         self,
         policy: HttpPolicy,
+        send: Callable[[Any], Any],
         target: tuple[str, str, str, str],
         request: OutgoingRequest,
         options: RequestOptions,
         future: FutureIncomingResponse,
     ) -> None:
-        self.policy = policy
+        self.send = send
         self.target = target
         self.fields = request.fields
         self.body = request.outgoing_body
@@ -76,23 +98,15 @@ class _Exchange:
 
     def run(self) -> None:
         """Do it all; every failure becomes an error code for the guest."""
-        import httpx2
-
-        client = self.policy.client
-        own = None
         try:
-            if client is None:
-                client = own = httpx2.Client(trust_env=False, follow_redirects=False)
-            self._exchange(client)
+            self._exchange()
         except Exception as error:
             self.future.resolve(Err(_error_code(error)))
         finally:
             if self.body is not None:
                 self.body.pipe.abandon()
-            if own is not None:
-                own.close()
 
-    def _exchange(self, client: Any) -> None:
+    def _exchange(self) -> None:
         import httpx2
 
         method, scheme, authority, path = self.target
@@ -105,7 +119,7 @@ class _Exchange:
             content=None if self.body is None else _content(self.body),
             extensions={"timeout": timeout},
         )
-        response = client.send(request, stream=True, follow_redirects=False)
+        response = self.send(request)
         try:
             body = IncomingBody(Pipe())
             pairs = [(name.decode("latin-1"), value) for name, value in response.headers.raw]

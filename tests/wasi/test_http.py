@@ -129,6 +129,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(text)))
         self.send_header("content-encoding", "gzip")
         self.send_header("x-path", self.path)
+        self.send_header("x-port", str(self.client_address[1]))
+        self.send_header("set-cookie", "a=b")
         self.end_headers()
         self.wfile.write(text)
 
@@ -217,6 +219,20 @@ def test_a_get(server: Any) -> None:
     trailers.subscribe().block()
     assert trailers.get() == Ok(Ok(None))
     assert trailers.get() == Err()
+
+
+def test_connections_are_kept_and_nothing_else(server: Any) -> None:
+    client = Client(server)
+    ports = []
+    for _ in range(3):
+        response = client.get("/").value
+        ports += response.headers().get("x-port")
+        assert b"cookie" not in read_all(response.consume().stream())
+        time.sleep(0.05)  # until the transport has seen the end
+    assert len(set(ports)) == 1
+    left = client.get("/").value
+    left.consume().close()  # a body that nobody reads takes its connection with it, or is read to its end
+    assert client.get("/").value.status() == 200
 
 
 def test_redirects_are_the_guests_business(server: Any) -> None:
