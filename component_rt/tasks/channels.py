@@ -297,15 +297,13 @@ def _give_future(store: Any, of: Any, shared: SharedBase, value: Any) -> None:
 
     async def wait() -> None:
         try:
-            result = await value
+            await _offer(writer, [await value], ours=True)
         except trio.Cancelled:
             raise
         except BaseException as error:
             writer.fail(error)
             if not isinstance(error, Exception):
                 raise
-        else:
-            await _offer(writer, [result], ours=True)
 
     store.start_task(wait, name=f"await a {of}")
 

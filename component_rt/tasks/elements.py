@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from component_rt import types as t
 from component_rt.abi import layout as lay
 from component_rt.abi.context import NO_MEMORY, LiftLowerContext
+from component_rt.abi.errors import explain_value
 from component_rt.abi.lift import list_loader
 from component_rt.abi.lower import list_elements_storer
+from component_rt.abi.mismatch import Mismatch
 from component_rt.abi.unit import Unit
 from component_rt.handles import CallScope
 from component_rt.tasks.flat import flat_of
@@ -107,10 +110,13 @@ class Elements:
         return self._codec(True)[0](self.memory.data, address, n)
 
     def store(self, values: Any, address: int, n: int, between_guests: bool = False) -> None:
-        """Put `n` elements at `address`. Raises `Mismatch` for Python values of another type."""
+        """Put `n` elements at `address`. Raises `TypeError` and its like for Python values of another type."""
         if self.of is None:
             return
         if self.byte:
             self.memory.data[address : address + n] = values
             return
-        self._codec(between_guests)[1](values, address, n)
+        try:
+            self._codec(between_guests)[1](values, address, n)
+        except (Mismatch, UnicodeEncodeError, struct.error):
+            raise explain_value("values for a stream or future", t.ListType(self.of), list(values)) from None

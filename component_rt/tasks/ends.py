@@ -9,12 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from component_rt.abi.errors import explain_value
-from component_rt.abi.mismatch import Mismatch
 from component_rt.handles import trap
 from component_rt.tasks.scheduler import Tree
 from component_rt.tasks.streams import Buffer, CopyResult, SharedBase, SharedFuture, SharedStream
-from component_rt.types import ListType
 from core_rt.errors import InstancePoisoned, StoreError
 
 if TYPE_CHECKING:
@@ -243,10 +240,9 @@ class Writer(End):
         self._left = True
         try:
             self.shared.copy(source, False, self._on_copy, self._on_done)
-        except Mismatch:
+        except Exception:
             self._left = False
-            elements = ListType(self.of.t)
-            raise explain_value(f"elements of a {self.of}", elements, list(source.values)) from None
+            raise
         return not self._left
 
     def _on_copy(self, reclaim: Callable[[], None]) -> None:
