@@ -138,9 +138,12 @@ class Writer:
         """The types of a function's locals, parameters first."""
         return validate_body(self.module, defined).locals
 
-    def portable(self, functions: Iterable[int]) -> Unit:
-        """Functions of any size as code that other processes may use too, to be compiled without passes."""
-        return self._together({defined: validate_body(self.module, defined) for defined in functions})
+    def portable(self, functions: Iterable[int], tails: Iterable[int]) -> Unit:
+        """Functions of any size, and `tailcc` entries of others, as code that other processes may use too, to be compiled without passes."""
+        unit = self._together({defined: validate_body(self.module, defined) for defined in functions})
+        for defined in tails:
+            unit.add_tail_entry(defined)
+        return unit
 
     def _together(self, bodies: Mapping[int, FuncBody]) -> Unit:
         members = frozenset(bodies)

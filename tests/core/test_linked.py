@@ -184,6 +184,26 @@ def test_a_warm_start_compiles_nothing(tmp_path, monkeypatch):
     world.engine.compiler.close()
 
 
+TAILS = """(module (type $t (func (param i32 i64) (result i64))) (table funcref (elem $plain $loop))
+  (func $plain (type $t) (i64.add (i64.extend_i32_u (local.get 0)) (local.get 1)))
+  (func $loop (export "loop") (type $t)
+    (if (i32.eqz (local.get 0)) (then (return_call $plain (i32.const 7) (local.get 1))))
+    (return_call $loop (i32.sub (local.get 0) (i32.const 1)) (i64.add (local.get 1) (i64.const 2))))
+  (func (export "any") (param i32) (result i64)
+    (return_call_indirect (type $t) (i32.const 5) (i64.const 1) (local.get 0))))"""
+
+
+def test_tail_calls_find_entries_that_were_made_ahead(tmp_path, monkeypatch):
+    config = core_rt.Config(cache=tmp_path / "code")
+    core_rt.Engine(config).precompile(wasm(TAILS))
+    world = World(config)
+    exports = world.load(TAILS)
+    monkeypatch.setattr(Compiler, "jit", property(lambda self: pytest.fail("LLVM is needed")))
+    assert exports["loop"](1000, 0) == 2007
+    assert [exports["any"](i) for i in range(2)] == [6, 18]
+    world.engine.compiler.close()
+
+
 LARGE_DATA = '(module (memory (export "mem") 3) (data (i32.const 70000) "{}") (data (i32.const 8) "head") (data "passive"))'.format(
     "ab" * 33000
 )
