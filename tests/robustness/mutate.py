@@ -2,7 +2,7 @@
 
     python -m tests.robustness.mutate --count 100000 [--seed 1] [--suite core|component-model]
 
-Each case damages one binary of the conformance suites, decodes and validates it and, when it is still valid,
+Each case damages one binary of the conformance suites, or a random module with all that `generate` knows, decodes and validates it and, when it is still valid,
 instantiates it under tight limits and calls every export with zeros under a bound of fuel.
 """
 
@@ -17,6 +17,8 @@ from pathlib import Path
 import core_rt
 
 from .corpus import collect, read_corpus, write_corpus
+from .differential import EXTRAS
+from .generate import generate
 from .hosting import define_imports, zero
 from .mutation import mutate
 from .supervise import Report, add_worker_options, run_worker, supervise
@@ -24,6 +26,7 @@ from .supervise import Report, add_worker_options, run_worker, supervise
 __all__ = ["mutated", "run"]
 
 _FUEL = 20_000
+_RANDOM_MODULES = 400
 _LIMITS = core_rt.Limits(
     memory_bytes=64 << 20, table_elements=200_000, instances=50, memories=50, tables=50, gc_heap_bytes=16 << 20
 )
@@ -123,9 +126,17 @@ def _worker(options: argparse.Namespace) -> None:
     run_worker(options.worker, lambda index: case(engine, mutated(corpus, options.seed, index), index % 2 == 0))
 
 
+def binaries(suite: str) -> list[bytes]:
+    """What is damaged: a suite's binaries, and for the core suite random modules, which have what is in none of its scripts (atomics)."""
+    found = collect(suite)
+    if suite == "core":
+        found += [generate(f"corpus/{i}", **dict.fromkeys(EXTRAS, True)).wasm for i in range(_RANDOM_MODULES)]
+    return found
+
+
 def run(count: int, *, seed: int = 1, suite: str = "core", first: int = 0) -> Report:
-    """`count` cases in a worker process; an empty report when the suites are not here."""
-    corpus = collect(suite)
+    """`count` cases in a worker process; an empty report when the component suite is not here."""
+    corpus = binaries(suite)
     if not corpus:
         return Report()
     with tempfile.TemporaryDirectory() as folder:
@@ -149,7 +160,7 @@ def main() -> int:
         _worker(options)
         return 0
     if options.write:
-        options.write.write_bytes(mutated(collect(options.suite), options.seed, options.first))
+        options.write.write_bytes(mutated(binaries(options.suite), options.seed, options.first))
         return 0
     report = run(options.count, seed=options.seed, suite=options.suite, first=options.first)
     print(report)
