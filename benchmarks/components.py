@@ -149,7 +149,7 @@ def _echo(name: str, argument: Any, loops: int, their_loops: int) -> Iterator[Pa
         yield Pair(lambda: ours(argument), lambda: theirs(argument), loops, their_loops)
 
 
-@row("component calls", "add(u32, u32)", target=20)
+@row("component calls", "add(u32, u32)", target=25)
 def _add() -> Iterator[Pair]:
     with _api() as (api, other):
         ours, theirs = api.add, other.function("add")
@@ -157,7 +157,7 @@ def _add() -> Iterator[Pair]:
         yield Pair(lambda: ours(3, 4), lambda: theirs(3, 4), 10_000, 3_000)
 
 
-@row("component calls", "echo of a string of 16 bytes", target=6)
+@row("component calls", "echo of a string of 16 bytes", target=10)
 def _short_string() -> Iterator[Pair]:
     return _echo("echo", "hello world 1234", 5_000, 3_000)
 

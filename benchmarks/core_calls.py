@@ -65,14 +65,14 @@ def _exports(name: str) -> Iterator[tuple[Callable[..., object], Callable[..., o
         yield ours, lambda *arguments: theirs(their_store, *arguments)
 
 
-@row("core calls", "add(i32, i32)", target=50)
+@row("core calls", "add(i32, i32)", target=60)
 def _add() -> Iterator[Pair]:
     with _exports("add") as (ours, theirs):
         assert ours(3, 4) == theirs(3, 4) == 7
         yield Pair(lambda: ours(3, 4), lambda: theirs(3, 4), 20_000, 4_000)
 
 
-@row("core calls", "1000 calls of a host function", target=12)
+@row("core calls", "1000 calls of a host function", target=15)
 def _host_calls() -> Iterator[Pair]:
     with _exports("loop") as (ours, theirs):
         assert ours(_CALLS_PER_LOOP) == theirs(_CALLS_PER_LOOP)
