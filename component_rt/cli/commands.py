@@ -33,6 +33,7 @@ class Grants:
     fuel: int | None = None
     timeout: float | None = None
     max_memory: float | None = None
+    max_open: int = 1000
     cache: bool = True
     optimize: bool = False
     unknown_imports_trap: bool = False
@@ -46,7 +47,15 @@ class Grants:
         env = dict(os.environ) if self.inherit_env else {}
         env.update(self.env)
         http: Any = True if "*" in self.http else list(self.http)
-        return WasiConfig(args=args, env=env, preopens=dict(self.dirs), network=self.network, http=http, **streams)
+        return WasiConfig(
+            args=args,
+            env=env,
+            preopens=dict(self.dirs),
+            network=self.network,
+            http=http,
+            max_open=self.max_open,
+            **streams,
+        )
 
 
 def _granting(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -75,6 +84,13 @@ def _granting(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--fuel", type=click.IntRange(min=0), help="Stop the guest after this many instructions."),
         click.option("--timeout", type=DURATION, help="Stop the guest after this time, for example 2s."),
         click.option("--max-memory", type=SIZE, help="The most memory that the guest may use, for example 64MiB."),
+        click.option(
+            "--max-open",
+            type=click.IntRange(min=0),
+            default=1000,
+            show_default=True,
+            help="Files, sockets and HTTP requests that may be open at once.",
+        ),
         click.option("--cache/--no-cache", default=True, help="Keep compiled code on disk.", show_default=True),
         click.option("-O", "--optimize", is_flag=True, help="Wait for optimised code before running."),
         click.option(

@@ -6,16 +6,18 @@ no network. Clocks and randomness are there always, since a guest without them h
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import random
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import attrs
 
-__all__ = ["Dir", "HttpPolicy", "NetworkPolicy", "WasiConfig"]
+__all__ = ["Budget", "Dir", "HttpPolicy", "NetworkPolicy", "WasiConfig"]
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -162,6 +164,28 @@ def _preopens(value: Mapping[str, Any]) -> tuple[tuple[str, Dir], ...]:
     return tuple((_text(guest), where if isinstance(where, Dir) else Dir(where)) for guest, where in value.items())
 
 
+class Budget:
+    """How many files, sockets, lookups and requests the guests of a configuration may have open at once."""
+
+    __slots__ = ("_lock", "left")
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+        self._lock = threading.Lock()
+
+    def take(self) -> None:
+        """One more. Raises `OSError` (EMFILE) if that is one too many."""
+        with self._lock:
+            if self.left <= 0:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            self.left -= 1
+
+    def give(self) -> None:
+        """One less."""
+        with self._lock:
+            self.left += 1
+
+
 @attrs.frozen
 class WasiConfig:
     """Everything a guest gets from its host; the defaults grant nothing.
@@ -176,6 +200,7 @@ class WasiConfig:
     - `network`: a `NetworkPolicy`, `"none"`, `"loopback"`, `"full"`; `http`: an `HttpPolicy`, host names, or True.
     - `initial_cwd`: the guest path that `wasi:cli/environment.initial-cwd` tells.
     - `timezone`: None for UTC, `"local"`, or a `datetime.tzinfo`.
+    - `max_open`: files, sockets, lookups and HTTP requests that all guests together may have open at once.
 
     Raises `TypeError` or `ValueError` for values that cannot be given to a guest.
     """
@@ -194,6 +219,11 @@ class WasiConfig:
     http: HttpPolicy = attrs.field(default=None, converter=_http)
     initial_cwd: str | None = None
     timezone: Any = None
+    max_open: int = attrs.field(default=1000, validator=[attrs.validators.instance_of(int), attrs.validators.ge(0)])
+    budget: Budget = attrs.field(
+        init=False, eq=False, repr=False, default=attrs.Factory(lambda self: Budget(self.max_open), takes_self=True)
+    )
+    """What is left of `max_open`."""
 
     def insecure_generator(self) -> random.Random:
         """A fresh generator for the insecure interfaces."""

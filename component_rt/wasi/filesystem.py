@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 from component_rt.wasi._values import enum_name, field, flag_names, split_case
 from component_rt.wasi.beneath import Parent, encode_path, open_beneath
 from component_rt.wasi.clocks import datetime_record
-from component_rt.wasi.config import WasiConfig
+from component_rt.wasi.config import Budget, WasiConfig
 from component_rt.wasi.dual import Dual
 from component_rt.wasi.errno_names import async_filesystem_errors, filesystem_code, filesystem_errors
 from component_rt.wasi.io import MAX_READ, InputStream, IoError, OutputStream
@@ -74,15 +74,27 @@ def _offset(value: int) -> int:
 class OpenFile:
     """A file descriptor of the host that is closed when the last guest handle or stream lets go of it."""
 
-    __slots__ = ("__weakref__", "fd")
+    __slots__ = ("__weakref__", "_budget", "fd")
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, budget: Budget | None = None) -> None:
+        """Takes over `fd`. Raises `OSError` (EMFILE) if that is one too many for `budget`; it is closed then."""
+        self.fd = -1
+        self._budget: Budget | None = None
+        if budget is not None:
+            try:
+                budget.take()
+            except OSError:
+                os.close(fd)
+                raise
         self.fd = fd
+        self._budget = budget
 
     def __del__(self) -> None:
         fd, self.fd = self.fd, -1
         if fd >= 0:
             os.close(fd)
+        if self._budget is not None:
+            self._budget.give()
 
 
 class FileInput(InputStream):
@@ -225,7 +237,7 @@ def _utime(fd: int, times: tuple[int, int]) -> None:
 class Descriptor:
     """The resource `wasi:filesystem/types.descriptor`."""
 
-    __slots__ = ("__weakref__", "_clock", "_file", "_flags", "_mutable", "directory", "type")
+    __slots__ = ("__weakref__", "_config", "_file", "_flags", "_mutable", "directory", "type")
 
     def __init__(self, file: OpenFile, flags: frozenset[str], mutable: bool, config: WasiConfig) -> None:
         self._file: OpenFile | None = file
@@ -235,7 +247,7 @@ class Descriptor:
         if not (self.directory and mutable):
             self._flags -= {"mutate-directory"}
         self._mutable = mutable
-        self._clock = config
+        self._config = config
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
@@ -365,7 +377,7 @@ class Descriptor:
         fd = self.fd
         if not self._mutable:
             raise _oserror(errno.EROFS)
-        times = _new_times(os.fstat(fd), data_access_timestamp, data_modification_timestamp, self._clock.wall_clock())
+        times = _new_times(os.fstat(fd), data_access_timestamp, data_modification_timestamp, self._config.wall_clock())
         os.utime(fd, ns=times)
 
     @filesystem_errors
@@ -405,7 +417,7 @@ class Descriptor:
         """A stream of what is in the directory, from its beginning."""
         # An open file of its own: the position in a directory belongs to the open file.
         fd = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._base())
-        return DirectoryEntryStream(OpenFile(fd))
+        return DirectoryEntryStream(OpenFile(fd, self._config.budget))
 
     @filesystem_errors
     def create_directory_at(self, path: str) -> None:
@@ -433,7 +445,7 @@ class Descriptor:
         fd = open_beneath(base, encode_path(path), os.O_PATH | follow)
         try:
             status = os.fstat(fd)
-            times = _new_times(status, data_access_timestamp, data_modification_timestamp, self._clock.wall_clock())
+            times = _new_times(status, data_access_timestamp, data_modification_timestamp, self._config.wall_clock())
             if not stat_module.S_ISLNK(status.st_mode):
                 _utime(fd, times)
                 return
@@ -484,7 +496,7 @@ class Descriptor:
         for name in wanted & _SYNC_FLAGS.keys():
             bits |= _SYNC_FLAGS[name]
         fd = open_beneath(base, encode_path(path), bits, 0o666 if bits & os.O_CREAT else 0)
-        return Descriptor(OpenFile(fd), wanted, self._mutable, self._clock)
+        return Descriptor(OpenFile(fd, self._config.budget), wanted, self._mutable, self._config)
 
     @filesystem_errors
     def readlink_at(self, path: str) -> str:

@@ -11,4 +11,4 @@ __all__ = ["interfaces"]
 
 def interfaces(config: WasiConfig) -> dict[str, object]:
     """The interfaces of this package by name."""
-    return {"wasi:http/outgoing-handler": OutgoingHandler(config.http), "wasi:http/types": Types()}
+    return {"wasi:http/outgoing-handler": OutgoingHandler(config.http, config.budget), "wasi:http/types": Types()}

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from component_rt.wasi._values import Case, Err, Ok, fail, variant
-from component_rt.wasi.config import HttpPolicy
+from component_rt.wasi.config import Budget, HttpPolicy
 from component_rt.wasi.http_fields import Fields, HttpError, internal_error
 from component_rt.wasi.http_types import (
     FutureIncomingResponse,
@@ -39,8 +39,9 @@ def _seconds(guest: int | None, default: float) -> float:
 class OutgoingHandler:
     """`wasi:http/outgoing-handler`."""
 
-    def __init__(self, policy: HttpPolicy) -> None:
+    def __init__(self, policy: HttpPolicy, budget: Budget) -> None:
         self._policy = policy
+        self._budget = budget
         self._lock = threading.Lock()
         self._transport: Any = None
 
@@ -71,8 +72,18 @@ class OutgoingHandler:
             fail(internal_error("this host has no HTTP client: pip install 'component-rt[http]'"))
         future = FutureIncomingResponse()
         exchange = _Exchange(self._policy, self._send, target, request, options or RequestOptions(), future)
-        threading.Thread(target=exchange.run, name="wasi-http", daemon=True).start()
+        try:
+            self._budget.take()
+        except OSError:
+            fail(variant("connection-limit-reached"))
+        threading.Thread(target=self._run, args=(exchange,), name="wasi-http", daemon=True).start()
         return future
+
+    def _run(self, exchange: _Exchange) -> None:
+        try:
+            exchange.run()
+        finally:
+            self._budget.give()
 
 
 class _Exchange:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from component_rt.wasi._values import fail
 from component_rt.wasi.addresses import address_value
-from component_rt.wasi.config import Address, NetworkPolicy, WasiConfig
+from component_rt.wasi.config import Address, Budget, NetworkPolicy, WasiConfig
 from component_rt.wasi.errno_names import socket_code
 from component_rt.wasi.io import IoError
 from component_rt.wasi.pollable import Notice, Pollable
@@ -77,13 +77,17 @@ class ResolveAddressStream:
         return self
 
     @classmethod
-    def look_up(cls, name: str) -> ResolveAddressStream:
+    def look_up(cls, name: str, budget: Budget) -> ResolveAddressStream:
         """A stream that a thread fills: the system's resolver knows no other way to be asked without waiting."""
         self = cls()
-        threading.Thread(target=self._run, args=(name,), name="wasi-lookup", daemon=True).start()
+        try:
+            budget.take()
+        except OSError:
+            fail("temporary-resolver-failure")
+        threading.Thread(target=self._run, args=(name, budget), name="wasi-lookup", daemon=True).start()
         return self
 
-    def _run(self, name: str) -> None:
+    def _run(self, name: str, budget: Budget) -> None:
         try:
             found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
             for family, _, _, _, where in found:
@@ -98,6 +102,7 @@ class ResolveAddressStream:
         except (OSError, UnicodeError):
             self._error = "temporary-resolver-failure"
         finally:
+            budget.give()
             self._notice.set()
 
     def resolve_next_address(self) -> Any:
@@ -118,6 +123,9 @@ class IpNameLookup:
 
     ResolveAddressStream: ClassVar = ResolveAddressStream
 
+    def __init__(self, config: WasiConfig) -> None:
+        self._budget = config.budget
+
     def resolve_addresses(self, network: Network, name: str) -> Any:
         """Begin to look up a host's addresses; an address as text is answered as it is."""
         try:
@@ -133,7 +141,7 @@ class IpNameLookup:
             fail("invalid-argument")
         if not network.policy.names:
             fail("access-denied")
-        return ResolveAddressStream.look_up(ascii_name)
+        return ResolveAddressStream.look_up(ascii_name, self._budget)
 
 
 def _is_label(label: str) -> bool:

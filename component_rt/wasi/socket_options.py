@@ -9,6 +9,7 @@ import socket
 
 from component_rt.wasi._values import fail
 from component_rt.wasi.addresses import FAMILY_NAMES
+from component_rt.wasi.config import Budget
 from component_rt.wasi.errno_names import socket_errors
 
 __all__ = ["HeldSocket", "SharedOptions"]
@@ -19,15 +20,26 @@ _INT_MAX = (1 << 31) - 1
 class HeldSocket:
     """A socket of the host that is closed when the last resource that uses it is gone."""
 
-    __slots__ = ("__weakref__", "family", "fd", "sock")
+    __slots__ = ("__weakref__", "_taken", "budget", "family", "fd", "sock")
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, budget: Budget) -> None:
+        """Takes over `sock`. Raises `OSError` (EMFILE) if that is one too many for `budget`; it is closed then."""
         self.sock = sock
         self.family = socket.AddressFamily(sock.family)
         self.fd = sock.fileno()
+        self.budget = budget
+        self._taken = False
+        try:
+            budget.take()
+        except OSError:
+            sock.close()
+            raise
+        self._taken = True
 
     def __del__(self) -> None:
         self.sock.close()
+        if self._taken:
+            self.budget.give()
 
 
 class SharedOptions:

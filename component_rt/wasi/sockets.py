@@ -14,10 +14,10 @@ def interfaces(config: WasiConfig) -> dict[str, object]:
     """The interfaces of this package by name."""
     return {
         "wasi:sockets/instance-network": InstanceNetwork(config),
-        "wasi:sockets/ip-name-lookup": IpNameLookup(),
+        "wasi:sockets/ip-name-lookup": IpNameLookup(config),
         "wasi:sockets/network": NetworkInterface(),
         "wasi:sockets/tcp": Tcp(),
-        "wasi:sockets/tcp-create-socket": TcpCreateSocket(),
+        "wasi:sockets/tcp-create-socket": TcpCreateSocket(config),
         "wasi:sockets/udp": Udp(),
-        "wasi:sockets/udp-create-socket": UdpCreateSocket(),
+        "wasi:sockets/udp-create-socket": UdpCreateSocket(config),
     }

@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 
 from component_rt.wasi._values import enum_name, fail
 from component_rt.wasi.addresses import FAMILIES, endpoint, endpoint_value, kernel_endpoint, make_socket
+from component_rt.wasi.config import Budget, WasiConfig
 from component_rt.wasi.errno_names import socket_errors
 from component_rt.wasi.io import InputStream, OutputStream
 from component_rt.wasi.network import Network
@@ -168,8 +169,8 @@ class TcpSocket(SharedOptions):
 
     __slots__ = ("__weakref__", "_backlog", "_held", "_input", "_network", "_output", "state")
 
-    def __init__(self, sock: socket.socket, state: str = "unbound") -> None:
-        self._held = HeldSocket(sock)
+    def __init__(self, sock: socket.socket, budget: Budget, state: str = "unbound") -> None:
+        self._held = HeldSocket(sock, budget)
         self._backlog = _BACKLOG
         self._network: Network | None = None
         self._input: SocketInput | None = None
@@ -231,7 +232,7 @@ class TcpSocket(SharedOptions):
         self._require("listening")
         accepted, _ = self._held.sock.accept()
         accepted.setblocking(False)
-        child = TcpSocket(accepted, "connected")
+        child = TcpSocket(accepted, self._held.budget, "connected")
         child._network = self._network
         return (child, *child._streams())
 
@@ -377,10 +378,13 @@ class TcpSocket(SharedOptions):
 class TcpCreateSocket:
     """`wasi:sockets/tcp-create-socket`."""
 
+    def __init__(self, config: WasiConfig) -> None:
+        self._budget = config.budget
+
     @socket_errors
     def create_tcp_socket(self, address_family: Any) -> TcpSocket:
         """A socket that is not bound yet."""
-        return TcpSocket(make_socket(FAMILIES[enum_name(address_family)], socket.SOCK_STREAM))
+        return TcpSocket(make_socket(FAMILIES[enum_name(address_family)], socket.SOCK_STREAM), self._budget)
 
 
 class Tcp:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from component_rt.wasi._values import Err, enum_name, fail, field
 from component_rt.wasi.addresses import FAMILIES, Endpoint, endpoint, endpoint_value, kernel_endpoint, make_socket
+from component_rt.wasi.config import Budget, WasiConfig
 from component_rt.wasi.errno_names import socket_errors
 from component_rt.wasi.network import Network
 from component_rt.wasi.pollable import ALWAYS, READ, WRITE, Pollable, Wake, fd_ready, wait_fd
@@ -39,8 +40,8 @@ class UdpSocket(SharedOptions):
 
     __slots__ = ("__weakref__", "_held", "_network", "generation", "peer", "state")
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._held = HeldSocket(sock)
+    def __init__(self, sock: socket.socket, budget: Budget) -> None:
+        self._held = HeldSocket(sock, budget)
         self._network: Network | None = None
         self.state = "unbound"
         self.peer: Endpoint | None = None
@@ -229,10 +230,13 @@ class OutgoingDatagramStream(_DatagramStream):
 class UdpCreateSocket:
     """`wasi:sockets/udp-create-socket`."""
 
+    def __init__(self, config: WasiConfig) -> None:
+        self._budget = config.budget
+
     @socket_errors
     def create_udp_socket(self, address_family: Any) -> UdpSocket:
         """A socket that is not bound yet."""
-        return UdpSocket(make_socket(FAMILIES[enum_name(address_family)], socket.SOCK_DGRAM))
+        return UdpSocket(make_socket(FAMILIES[enum_name(address_family)], socket.SOCK_DGRAM), self._budget)
 
 
 class Udp:
