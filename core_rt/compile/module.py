@@ -255,14 +255,17 @@ class CompiledModule:
             return None
         loaded, index = found
         _, _, defined, is_frame = loaded.functions[index]
-        imports = self.module.num_imported_funcs
         lines = loaded.lines
         offset = lines.find(pc - loaded.address) if lines is not None else None
         if offset is None and not is_frame:
             return None
         if offset is not None:  # inlined code belongs to the function that its offset lies in
-            defined = bisect_right(self._body_starts, offset) - 1
-        return imports + defined, offset
+            return self.function_at(offset), offset
+        return self.module.num_imported_funcs + defined, None
+
+    def function_at(self, offset: int) -> int:
+        """The index of the function whose body lies at a byte offset in the module."""
+        return self.module.num_imported_funcs + bisect_right(self._body_starts, offset) - 1
 
     def function_code(self, defined: int) -> str:
         """The LLVM text of a function, as the quick tier writes it."""

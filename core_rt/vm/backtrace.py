@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from core_rt import native
 from core_rt.errors import Frame
 
@@ -43,19 +41,23 @@ class Backtrace:
 
     def __call__(self) -> tuple[Frame, ...]:
         if self._frames is None:
-            frames = map(self._frame, self._pcs)
-            found = [frame for frame in frames if frame is not None]
-            if self._offset is not None and found:
+            found: list[Frame] = []
+            for pc in self._pcs:
                 # An explicit trap says where it stands.
-                found[0] = attrs.evolve(found[0], offset=self._offset)
+                frame = self._frame(pc, None if found else self._offset)
+                if frame is not None:
+                    found.append(frame)
             self._frames = tuple(found)
         return self._frames
 
-    def _frame(self, pc: int) -> Frame | None:
+    def _frame(self, pc: int, at: int | None) -> Frame | None:
+        """The frame of an address, which stands for byte offset `at` of the module if that is known."""
         for module in self._modules:
             found = module.compiled.lookup(pc)
             if found is not None:
                 function, offset = found
+                if at is not None:  # code may be that of a function that was inlined
+                    function, offset = module.compiled.function_at(at), at
                 return Frame(module.name, function, module.decoded.func_name(function), offset)
         return None
 
