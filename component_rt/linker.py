@@ -133,7 +133,12 @@ class Linker:
         if find_interface(name, {name}) is None or ":" not in name:
             return None
         wanted = parse_interface_id(name)
-        candidates = [key for key in self._definitions if ":" in key and find_interface(name, {key}) is not None]
+        unversioned = name.partition("@")[0]
+        candidates = [
+            key
+            for key in self._definitions
+            if key.partition("@")[0] == unversioned and find_interface(name, {key}) is not None
+        ]
         if candidates:
             return max(candidates, key=lambda key: version_sort_key(parse_interface_id(key).version))
         plain = str(wanted._replace(version=None))

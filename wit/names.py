@@ -228,13 +228,13 @@ def split_version(text: str) -> tuple[str, str]:
     """
     if is_canonical_version(text):
         return text, ""
-    version = parse_version(text)
-    if version.major:
-        canonical = f"{version.major}"
-    elif version.minor:
-        canonical = f"0.{version.minor}"
+    if not is_semver(text):
+        raise WitError(f"`{text[:80]}` is not a valid semantic version")
+    major, minor, patch = text.partition("+")[0].partition("-")[0].split(".")
+    if major != "0":
+        canonical = major
     else:
-        canonical = f"0.0.{version.patch}"
+        canonical = f"0.{minor}" if minor != "0" else f"0.0.{patch}"
     return canonical, text[len(canonical) :]
 
 
