@@ -219,7 +219,8 @@ def _if(f: Emitter, imm: tuple[Any, ...]) -> None:
     bit = f.condition(f.stack.pop())
     f.end_region()
     label = open_label(f, "if", imm)
-    label.saved = (f.locals[:], f.stack[label.height :])
+    # Locals with slots do not change their values here, and others are not assigned inside.
+    label.saved = (f.locals if f.slotted else f.locals[:], f.stack[label.height :])
     label.condition = bit
     label.branch_line = len(f.lines)
     label.catches = f.block

@@ -19,6 +19,7 @@ from core_rt.compile.emitter import Emitter
 from core_rt.compile.signature import Signature, signature
 from core_rt.opcodes import BY_CODE, BY_NAME
 from core_rt.types import DefType
+from core_rt.validate.function import Uses
 from core_rt.vm import structs as s
 
 if TYPE_CHECKING:
@@ -270,7 +271,7 @@ class Unit:
 
 def makes_tail_calls(body: FuncBody) -> bool:
     """Whether a function contains a `return_call`."""
-    return any(op in _TAIL_CALLS for op, _, _ in body.code)
+    return bool(body.uses & Uses.TAIL_CALLS)
 
 
 def contains(body: FuncBody, opcodes: Iterable[int]) -> bool:
