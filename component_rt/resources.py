@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from component_rt.abi.mismatch import HandleMismatch
 from component_rt.handles import CallScope, ResourceType, trap
+from component_rt.values import Err, Ok, Some
 
 if TYPE_CHECKING:
     from component_rt.store import Store
@@ -95,19 +96,35 @@ class GuestResource:
         return f"<{type(self).__name__} {state}>"
 
 
-def _caller() -> tuple[str, int] | None:
-    """The nearest line outside this package and generated code. The nearest frames are this, `wrap`, the context's, generated code."""
-    frame = sys._getframe(4)
+def _caller(inside: int = 4) -> tuple[str, int] | None:
+    """The nearest line outside this package and generated code, after `inside` frames: this, `wrap`, the context's, generated code."""
+    frame = sys._getframe(inside)
     for _ in range(12):
-        code = frame.f_code
-        if code.co_filename != "<canonical abi>" and not frame.f_globals.get("__name__", "").startswith(
-            "component_rt."
-        ):
+        code, module = frame.f_code, frame.f_globals.get("__name__", "")
+        if module.startswith("trio."):
+            break  # a task of the store: who called is not on this stack
+        if code.co_filename != "<canonical abi>" and not module.startswith("component_rt."):
             return code.co_filename, frame.f_lineno
         if frame.f_back is None:
             break
         frame = frame.f_back
     return None
+
+
+def came_here(value: Any) -> None:
+    """Let resources inside the result of a call have come from the line that awaited it."""
+    pending = [value]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, GuestResource):
+            if value._owned:
+                value._place = _caller(2)
+        elif isinstance(value, (list, tuple)):
+            pending += value
+        elif isinstance(value, (Ok, Err, Some)):
+            pending.append(value.value)
+        elif hasattr(type(value), "__wit_type__"):
+            pending += getattr(value, "__dict__", {}).values()
 
 
 def resource_class(rt: ResourceType) -> type[GuestResource]:

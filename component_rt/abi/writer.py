@@ -30,7 +30,7 @@ from component_rt.abi.unit import MAX_LIFTED, MemoryRun, Unit
 from component_rt.handles import CallScope
 from core_rt.errors import TrapCode
 
-__all__ = ["ABI", "Signature", "Writer", "uses_memory"]
+__all__ = ["ABI", "Signature", "Writer", "amplifies", "uses_memory"]
 
 ABI = int(TrapCode.CANONICAL_ABI)
 
@@ -63,12 +63,12 @@ def uses_memory(of: t.ValType) -> bool:
 
 
 @functools.lru_cache(maxsize=4096)
-def _amplifies(of: Any) -> bool:
+def amplifies(of: Any) -> bool:
     """Whether `of` has lists whose elements refer to memory again."""
     if (isinstance(of, t.ListType) and of.length is None) or isinstance(of, t.MapType):
         if any(uses_memory(child) for child in of.children() if isinstance(child, t.ValType)):
             return True
-    return any(_amplifies(child) for child in of.children())
+    return any(amplifies(child) for child in of.children())
 
 
 class Writer:
@@ -78,7 +78,7 @@ class Writer:
         self.signature = signature
         self.flat = signature.flattened
         self.unit = Unit(signature.pointer)
-        self.unit.counting = _amplifies(signature.type)
+        self.unit.counting = amplifies(signature.type)
         self.unit.source.constants.update(CallScope=CallScope, Coroutine=CoroutineType)
 
     # -------------------------------------------------------------------------------------------- pieces

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, final
 import trio
 
 from component_rt.namespace import Instance
+from component_rt.resources import came_here
 from component_rt.store import Store
 from component_rt.tasks.arguments import bind_arguments
 from component_rt.tasks.calls import Callee, HostCall, run_destructor
@@ -316,6 +317,7 @@ class AsyncStore(Store):
         checkpoint_if_cancelled = trio.lowlevel.checkpoint_if_cancelled
         checkpoint = trio.lowlevel.cancel_shielded_checkpoint
         flags, tree = lifted.instance.root.flags, Tree.of(lifted.instance)
+        brings_resources = lifted.type.result is not None and lifted.type.result.has_resource
         callee: Callee | None = None
         quick: Callable[[tuple[Any, ...]], Any] | None = None
 
@@ -355,7 +357,10 @@ class AsyncStore(Store):
                 await checkpoint()
             else:
                 await _Waiting(self, call).sleep()
-            return call.outcome()
+            result = call.outcome()
+            if brings_resources:
+                came_here(result)
+            return result
 
         function.__name__ = function.__qualname__ = name
         function.__doc__ = f"{label}: {lifted.type}"

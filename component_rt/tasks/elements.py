@@ -13,7 +13,8 @@ from component_rt.abi.errors import explain_value
 from component_rt.abi.lift import list_loader
 from component_rt.abi.lower import list_elements_storer
 from component_rt.abi.mismatch import Mismatch
-from component_rt.abi.unit import Unit
+from component_rt.abi.unit import MAX_LIFTED, Unit
+from component_rt.abi.writer import amplifies
 from component_rt.handles import CallScope
 from component_rt.tasks.flat import flat_of
 
@@ -40,6 +41,7 @@ def _factory(of: t.ValType, pointer: int) -> Callable[..., Any]:
     found = _factories.get((id(of), pointer))
     if found is None:
         unit = Unit(pointer)
+        unit.counting = amplifies(t.ListType(of))
         unit.source.constants["NoScope"] = _NoScope
         unit.bind("scope", "NoScope()")
         load = list_loader(unit, t.ListType(of))
@@ -88,7 +90,7 @@ class Elements:
                 pointer=context.pointer,
                 between_guests=between_guests,
             )
-            made = _factory(self.of, context.pointer)(cx)  # type: ignore[arg-type]
+            made = *_factory(self.of, context.pointer)(cx), cx.budget  # type: ignore[arg-type]
             if between_guests:
                 self._guest = made
             else:
@@ -101,13 +103,18 @@ class Elements:
             return [None] * n
         if self.byte:
             return bytes(self.memory.data[address : address + n])
-        return self._codec(False)[0](self.memory.data, address, n)
+        return self._load(False, address, n)
 
     def load_for_guest(self, address: int, n: int) -> Any:
         """`n` elements as another guest's context takes them."""
         if self.of is None:
             return None
-        return self._codec(True)[0](self.memory.data, address, n)
+        return self._load(True, address, n)
+
+    def _load(self, between_guests: bool, address: int, n: int) -> Any:
+        load, _, budget = self._codec(between_guests)
+        budget[0] = MAX_LIFTED  # lists may overlap in the guest's memory, and come to far more than there is of it
+        return load(self.memory.data, address, n)
 
     def store(self, values: Any, address: int, n: int, between_guests: bool = False) -> None:
         """Put `n` elements at `address`. Raises `TypeError` and its like for Python values of another type."""

@@ -87,3 +87,40 @@ def test_trio_store(name, given, message):
                 return await exports[name](given())
 
     check(lambda: trio.run(main), message)
+
+
+# 65536 strings of the whole memory each: far more than the memory holds
+MASSIVE = """
+(component
+  (core module $libc (memory (export "mem") 16))
+  (core instance $libc (instantiate $libc))
+  (type $texts (stream (list string)))
+  (core func $new (canon stream.new $texts))
+  (core func $write (canon stream.write $texts (memory (core memory $libc "mem"))))
+  (core func $return (canon task.return (result $texts)))
+  (core module $m
+    (import "libc" "mem" (memory 1))
+    (import "" "new" (func $new (result i64)))
+    (import "" "write" (func $write (param i32 i32 i32) (result i32)))
+    (import "" "return" (func $return (param i32)))
+    (func (export "run") (local $pair i64) (local $at i32)
+      (local.set $pair (call $new))
+      (call $return (i32.wrap_i64 (local.get $pair)))
+      (loop $next
+        (i32.store offset=4 (local.get $at) (i32.const 1048576))
+        (local.set $at (i32.add (local.get $at) (i32.const 8)))
+        (br_if $next (i32.lt_u (local.get $at) (i32.const 524288))))
+      (i32.store offset=4 (i32.const 1048560) (i32.const 65536))
+      (drop (call $write (i32.wrap_i64 (i64.shr_u (local.get $pair) (i64.const 32))) (i32.const 1048560) (i32.const 1)))))
+  (core instance $i (instantiate $m (with "libc" (instance $libc)) (with "" (instance
+    (export "new" (func $new)) (export "write" (func $write)) (export "return" (func $return))))))
+  (func (export "run") async (result $texts) (canon lift (core func $i "run") async)))
+"""
+
+
+def test_elements_that_overlap_do_not_become_huge():
+    with rt.Store(engine()) as store:
+        stream = rt.Linker(engine()).instantiate(store, component(MASSIVE)).exports["run"]()
+        with pytest.raises(rt.Trap) as caught:
+            list(stream)
+        assert caught.value.code is rt.TrapCode.CANONICAL_ABI

@@ -7,10 +7,12 @@ import warnings
 from typing import Any
 
 import pytest
+import trio
 
 import component_rt as rt
+from component_rt.resources import came_here
 
-from .guests import engine, instantiate
+from .guests import engine, instantiate, load
 
 COUNTER = """(component
   (component $c
@@ -116,6 +118,32 @@ def test_a_leaked_resource_is_reported_and_dropped_later() -> None:
         assert a.dropped() == before
         with a.Counter(0):
             assert a.dropped() == before + 4
+
+
+def test_where_an_awaited_resource_came_from() -> None:
+    async def main() -> None:
+        async with rt.open_store(engine()) as store:
+            instance = await rt.Linker(engine()).instantiate_async(store, load(COUNTER))
+            a = instance.exports["test:res/api"]
+            for rep in (3, 4):
+                with pytest.warns(
+                    ResourceWarning, match=rf"unclosed <Counter rep={rep}>, which came from .*test_resources.py:\d+"
+                ):
+                    await a.Counter(rep)
+                    gc.collect()
+
+    trio.run(main)
+
+
+def test_places_of_resources_inside_of_results() -> None:
+    with rt.Store(engine()) as store:
+        made = [api(store).Counter(number) for number in range(3)]
+        for counter in made:
+            counter._place = None
+        came_here([made[0], (rt.Some(made[1]), None, object()), rt.Ok(made[2])])
+        assert all(counter._place and counter._place[0] == __file__ for counter in made)
+        for counter in made:
+            counter.close()
 
 
 def test_no_warning_after_the_store_is_closed() -> None:
