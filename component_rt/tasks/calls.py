@@ -239,9 +239,10 @@ class HostCall:
         "context",
         "done",
         "error",
-        "exited",
+        "hosts",
         "label",
         "on_done",
+        "on_quiet",
         "result",
         "started",
         "stopped",
@@ -271,6 +272,9 @@ class HostCall:
         self.result: Any = None
         self.error: BaseException | None = None
         self.on_done: Callable[[], None] = _nothing
+        self.hosts = 0
+        """How many host functions are being awaited for it; `on_quiet()` is called when the last has ended."""
+        self.on_quiet: Callable[[], None] = _nothing
         self.caller: Any = None
         """The trio task that waits for the call."""
         self.context: Any = context

@@ -139,6 +139,8 @@ class _Receiver:
             raise trio.ClosedResourceError("this end of the stream was closed")
         if reader.given:
             return reader.given.pop(0)
+        if reader.shared.source_error is not None:
+            raise reader.shared.source_error  # no guest in between: the host reads what it gave itself
         if reader.shared.failure is not None:
             raise trio.BrokenResourceError("the guest that wrote this was ended") from reader.shared.failure
         return None

@@ -92,7 +92,16 @@ class _Waiting:
             self._watch.goes_on(self._task)
         cancel = self._raise_cancel
         if cancel is not None and (call.cancelled or call.stopped or isinstance(call.error, InstancePoisoned)):
+            if call.error is not None and call.hosts:
+                await self._quiet()
             cancel()
+
+    async def _quiet(self) -> None:
+        """Wait for the host functions of a call that was stopped: they are cancelled, and may have something to clean up."""
+        quiet = trio.Event()
+        self.call.on_quiet = quiet.set
+        with trio.CancelScope(shield=True):
+            await quiet.wait()
 
 
 @final
@@ -479,6 +488,8 @@ class AsyncStore(Store):
         else:
             context.run(start, pending.run, coroutine, self, name=name)
         self.awaited += 1
+        if call is not None:
+            call.hosts += 1
         return pending
 
     def start_task(self, function: Callable[..., Any], *args: Any, name: str | None = None) -> None:

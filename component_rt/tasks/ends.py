@@ -105,6 +105,10 @@ def _nothing() -> None:
     return None
 
 
+def _no_more() -> Any:
+    raise StopIteration
+
+
 class Reader(End):
     """The readable end of a stream or future that a guest gave to the host."""
 
@@ -125,7 +129,11 @@ class Reader(End):
         """Begin to read; `given` or `at_end` change, now or later."""
         assert self._sink is None
         self._sink = Sink(room)
-        self.shared.copy(self._sink, True, self._on_copy, self._on_done)
+        try:
+            self.shared.copy(self._sink, True, self._on_copy, self._on_done)
+        except BaseException:
+            self._sink = None
+            raise
 
     def _on_copy(self, reclaim: Callable[[], None]) -> None:
         reclaim()
@@ -278,6 +286,10 @@ class Writer(End):
             self._source = None
             self.shared.drop()
             self.wake()
+
+    def _finished(self) -> None:
+        super()._finished()
+        self._more = _no_more  # lets go of the source
 
     def fail(self, error: BaseException) -> None:
         """The source raised. A guest that waits for it cannot be told why: its instance ends with `error`."""
@@ -442,6 +454,8 @@ def read_blocking(reader: Reader, room: int) -> Any:
             reader.start(room)
         if not run_until(reader.store, lambda: bool(reader.given) or reader.at_end):
             raise deadlock()
+    if not reader.given and reader.shared.source_error is not None:
+        raise reader.shared.source_error
     if not reader.given and reader.shared.failure is not None:
         raise InstancePoisoned(reader.shared.failure)
     return reader.given.pop(0) if reader.given else None

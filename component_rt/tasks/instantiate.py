@@ -29,7 +29,8 @@ class Instantiation(HostCall):
         self.tree = Tree.of(root)
         self.done = self.cancelled = self.started = self.stopped = False
         self.result = self.error = self.caller = None
-        self.on_done = _nothing
+        self.on_done = self.on_quiet = _nothing
+        self.hosts = 0
         self.context = context
         self.task = _task(root, self)
         self._runtime = runtime

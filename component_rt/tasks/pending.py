@@ -47,9 +47,13 @@ class Pending:
                 except BaseException as error:
                     self._error = error
         finally:
-            store.awaited -= 1
-            store.hosts.pop(task, None)
             coroutine.close()
+            store.awaited -= 1
+            call = store.hosts.pop(task, None)
+            if call is not None:
+                call.hosts -= 1
+                if not call.hosts:
+                    call.on_quiet()
         self.cancelled = self._scope.cancelled_caught
         self.done = True
         if not self.abandoned:

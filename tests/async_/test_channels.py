@@ -304,3 +304,42 @@ async def test_every_kind_of_source(store, instance):
 async def _send_bytes(stream, n):
     async with stream:
         await stream.send_all(bytes(n))
+
+
+@with_instance(ECHO)
+async def test_what_a_source_raised_comes_to_the_host_if_no_guest_is_between(store, instance):
+    async def source():
+        yield b"abc"
+        raise ValueError("no more")
+
+    stream = await instance.exports["bytes"](source())
+    assert await stream.receive_some() == b"abc"
+    with pytest.raises(ValueError, match="no more"):
+        await stream.receive_some()
+    assert instance.trapped is None
+
+
+@with_instance(ECHO)
+async def test_sources_are_closed_when_nobody_reads(store, instance):
+    closed = []
+
+    async def asynchronous():
+        try:
+            while True:
+                yield b"abc"
+        finally:
+            closed.append("asynchronous")
+
+    def plain():
+        try:
+            while True:
+                yield b"abc"
+        finally:
+            closed.append("plain")
+
+    for source in (asynchronous, plain):
+        stream = await instance.exports["bytes"](source())
+        assert await stream.receive_some()
+        await stream.aclose()
+    await trio.testing.wait_all_tasks_blocked()
+    assert sorted(closed) == ["asynchronous", "plain"]

@@ -279,6 +279,28 @@ async def test_cancelling_a_synchronous_call_poisons_its_instance_alone(store, i
     assert store.awaited == 0
 
 
+@pytest.mark.parametrize("text", [SYNC, BLOCKER])
+def test_a_cancelled_call_ends_after_its_host_functions(text):
+    ended = []
+
+    async def wait(n):
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(0.02)
+            ended.append(n)
+
+    async def main():
+        async with rt.open_store(engine()) as store:
+            instance = await linker(wait).instantiate_async(store, component(text))
+            with trio.move_on_after(0.01) as scope:
+                await instance.exports["run"](7)
+            assert scope.cancelled_caught and ended == [7]
+
+    run(main)
+
+
 @in_store(SPIN, forever)
 async def test_a_guest_that_computes_for_ever_is_stopped(store, instance):
     other = await linker(double).instantiate_async(store, component(SYNC))
