@@ -11,36 +11,22 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-import attrs
-
 from component_rt import types as t
 from component_rt.abi import layout as lay
 from component_rt.abi.blocks import LONG_TEXT, NEAR, far, long_text
 from component_rt.abi.lift import Slot, VariableSlot
 from component_rt.abi.lower import NUMBERS, FlatValue
+from component_rt.abi.site import Entry
 from component_rt.abi.strings import bad_text
 from component_rt.abi.writer import Signature, Writer, uses_memory
 from core_rt.native import lifted_float, lifted_int
 from core_rt.vm import structs
 
-__all__ = ["CallWriter", "Entry"]
+__all__ = ["CallWriter"]
 
 _M64 = (1 << 64) - 1
 _PACKED = {"u32": "I12x", "s32": "i12x", "u64": "Q8x", "s64": "q8x", "f32": "f12x", "f64": "d8x"}
 _RESULTS = {"i32": structs.RESULT_U32, "i64": structs.RESULT_I64, "f32": structs.RESULT_F32, "f64": structs.RESULT_F64}
-
-
-@attrs.frozen
-class Entry:
-    """What a `VMLiftedSite` says of a signature. `blocks`: flat parameter and alignment of each; `direct`: C enters the instances."""
-
-    params: int
-    result: int
-    mode: int
-    size: int
-    align: int
-    blocks: tuple[tuple[int, int], ...]
-    direct: bool
 
 
 def _count_blocks(of: t.ValType) -> int | None:

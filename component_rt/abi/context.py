@@ -14,12 +14,16 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from component_rt import resources
+from component_rt.abi.blocks import NEAR, far
+from component_rt.abi.mismatch import Mismatch
+from component_rt.abi.site import Entry, LiftedSite
 from component_rt.abi.strings import string_loader, string_storer, text_encoder
 from component_rt.abi.unit import MAX_LIFTED, over_budget
+from component_rt.abi.words import GUEST_WORDS, HOST_WORDS, Words
 from component_rt.handles import CallScope, ResourceHandle, remove_own, resource_handle, trapped
 from core_rt.errors import Trap, TrapCode
-from core_rt.native import call_int
-from core_rt.vm.structs import CALL_LEFT_MOST
+from core_rt.native import call_int, lifted_int
+from core_rt.vm.structs import CALL_LEFT_MOST, MODE_VALUE, RESULT_U32
 
 if TYPE_CHECKING:
     import core_rt
@@ -30,33 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["GUEST_WORDS", "HOST_WORDS", "LiftLowerContext", "Words"]
 
 
-@attrs.frozen
-class Words:
-    """Texts of traps, which the suites word differently for calls from the host and between guests."""
-
-    unaligned: str
-    string_out_of_bounds: str
-    list_out_of_bounds: str
-    realloc_unaligned: str
-    realloc_out_of_bounds: str
-
-
-HOST_WORDS: Final = Words(
-    "pointer not aligned",
-    "string pointer/length out of bounds of memory",
-    "list pointer/length out of bounds of memory",
-    "realloc return: result not aligned",
-    "realloc return: beyond end of memory",
-)
-GUEST_WORDS: Final = Words(
-    "unaligned pointer",
-    "string content out-of-bounds",
-    "list content out-of-bounds",
-    "unaligned pointer",
-    "list content out-of-bounds",
-)
-
-
 class NoMemory:
     """Stands for the memory of functions that have none: validation made sure that nothing asks for it."""
 
@@ -65,6 +42,7 @@ class NoMemory:
 
 
 NO_MEMORY: Final = NoMemory()
+_PACK_BLOCK = struct.Struct("32s16xI4x").pack
 _PACK_REALLOC = {4: struct.Struct("16sI12xI12xI12xI12x").pack, 8: struct.Struct("16sQ8xQ8xQ8xQ8x").pack}
 _VIEWS = {"u32": "I", "i32": "i", "u64": "Q", "i64": "q", "f32": "f", "f64": "d"}
 
@@ -142,8 +120,9 @@ class LiftLowerContext:
 
     @property
     def store_string(self) -> Callable[[Any], tuple[int, int]]:
-        words = self.words
-        return string_storer(self.memory, self.encoding, self.pointer, self.reallocator(words.string_out_of_bounds))
+        realloc = self.reallocator(self.words.string_out_of_bounds)
+        store = self.block_storer(1 if self.encoding == "utf8" else 2)
+        return string_storer(self.memory, self.encoding, self.pointer, realloc, store)
 
     @property
     def encode_text(self) -> Callable[[Any], tuple[bytes, int]]:
@@ -184,6 +163,45 @@ class LiftLowerContext:
             return address
 
         return self.instance.store.scheduler.with_fresh_storage(realloc) if instance.uses_tasks else realloc
+
+    def block_storer(self, align: int) -> Callable[[Any, int], int]:
+        """`store(data, size)`: the address of a copy of a buffer in the guest, by `realloc`."""
+        func, instance = self.realloc_func, self.instance
+        if func is None or self.between_guests or self.pointer != 4:
+            return self._block_in_steps(align)
+        entry = Entry(params=1, result=RESULT_U32, mode=MODE_VALUE, size=0, align=1, blocks=((0, align),), direct=False)
+        site = LiftedSite(instance, None, entry)
+        site.use(self.memory, func, None)
+        head, answer, core = site.head, site.answer, func.store
+
+        def store_block(data: Any, size: int) -> int:
+            if size <= NEAR:
+                packed = _PACK_BLOCK(head, size) + data
+            elif size >= 1 << 32:
+                raise Mismatch
+            else:
+                packed, _kept = far(_PACK_BLOCK(head, size), data)
+            try:
+                address = lifted_int(packed)
+                return answer(packed, address) if address <= CALL_LEFT_MOST else address
+            except BaseException as error:
+                core.unwind(error)
+                error = trapped(error)
+                instance.poison(error)
+                raise error
+
+        return instance.store.scheduler.with_fresh_storage(store_block) if instance.uses_tasks else store_block
+
+    def _block_in_steps(self, align: int) -> Callable[[Any, int], int]:
+        realloc, memory = self.reallocator(), self.memory
+
+        def store_block(data: Any, size: int) -> int:
+            address = realloc(0, 0, align, size)
+            if size:
+                memory.data[address : address + size] = data
+            return address
+
+        return store_block
 
     # ------------------------------------------------------------------------------------------------ handles
 

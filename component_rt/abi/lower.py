@@ -418,24 +418,23 @@ def list_storer(unit: Unit, of: t.ListType | t.MapType) -> str:
 
 def _list_storer(unit: Unit, of: t.ListType | t.MapType, name: str) -> None:
     source = unit.source
-    realloc, memory = unit.bind("realloc", "cx.reallocator()"), unit.bind("memory")
     element = map_list(of).t if isinstance(of, t.MapType) else of.t
     size, align = layout(element, unit.pointer)
     with source.helper(f"def {name}(v):"):
         if isinstance(of, t.ListType) and element.kind in NUMBERS:
             _numbers(unit, element.kind, "v", "n")
             source.line(f"size = n * {size}")
-            source.line(f"p = {realloc}(0, 0, {align}, size)")
-            with source.block("if n:"):
-                view = "v" if element.kind in ("u8", "f32", "f64") else "memoryview(v).cast('B')"
-                if element.kind in ("f32", "f64"):
-                    view = "v if type(v) is bytes else v.cast('B')"
-                source.line(f"{memory}.data[p:p + size] = {view}")
+            view = "v" if element.kind in ("u8", "f32", "f64") else "memoryview(v).cast('B')"
+            if element.kind in ("f32", "f64"):
+                view = "v if type(v) is bytes or not n else v.cast('B')"
+            store = unit.bind(f"store_block_{align}_", f"cx.block_storer({align})")
+            source.line(f"p = {store}({view}, size)")
         else:
             source.line(f"v = {'as_map' if isinstance(of, t.MapType) else 'as_list'}(v)")
             source.line("n = len(v)")
             with source.block(f"if n > {MAX_BYTES // size}:"):
                 source.line("raise Mismatch")
+            realloc = unit.bind("realloc", "cx.reallocator()")
             source.line(f"p = {realloc}(0, 0, {align}, n * {size})")
             _store_elements(unit, element, size)
         source.line("return p, n")

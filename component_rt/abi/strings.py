@@ -126,18 +126,14 @@ def text_encoder(encoding: str, pointer: int) -> Callable[[Any], tuple[bytes, in
     return encode
 
 
-def string_storer(memory: Any, encoding: str, pointer: int, realloc: Realloc) -> Callable[[Any], tuple[int, int]]:
-    """`store(text) -> (address, tagged_code_units)` for the encoding of a `canonopt`.
+def string_storer(
+    memory: Any, encoding: str, pointer: int, realloc: Realloc, store_block: Callable[[Any, int], int]
+) -> Callable[[Any], tuple[int, int]]:
+    """`store(text) -> (address, tagged_code_units)` for the encoding of a `canonopt`; `store_block` is `cx.block_storer(..)`.
 
     Raises `Mismatch` for what is no string of Unicode scalar values.
     """
     tag = 1 << (8 * pointer - 1)
-
-    def store_copy(data: bytes, align: int, units: int) -> tuple[int, int]:
-        address = realloc(0, 0, align, len(data))
-        if data:
-            memory.data[address : address + len(data)] = data
-        return address, units
 
     def grow_to_utf8(text: GuestText, data: bytes) -> tuple[int, int]:
         units = text.units
@@ -164,16 +160,13 @@ def string_storer(memory: Any, encoding: str, pointer: int, realloc: Realloc) ->
         except UnicodeEncodeError:
             raise Mismatch from None
         size = len(data)
-        address = realloc(0, 0, 1, size)
-        if size:
-            memory.data[address : address + size] = data
-        return address, size
+        return store_block(data, size), size
 
     def store_utf16(text: Any) -> tuple[int, int]:
         data, units = encode(text)
         if type(text) is not GuestText or text.encoding != "utf8":
             # The length is known here, so there is nothing to guess and to shrink.
-            return store_copy(data, 2, units)
+            return store_block(data, len(data)), units
         worst = 2 * text.units
         address = realloc(0, 0, 2, worst)
         memory.data[address : address + len(data)] = data
@@ -219,9 +212,10 @@ def string_storer(memory: Any, encoding: str, pointer: int, realloc: Realloc) ->
     def store_compact(text: Any) -> tuple[int, int]:
         if type(text) is GuestText:
             if text.encoding == "latin1":
-                return store_copy(text.encode(_LATIN1), 2, text.units)
+                data = text.encode(_LATIN1)
+                return store_block(data, len(data)), text.units
             return store_probably_utf16(text) if text.encoding == "compact-utf16" else store_to_compact(text)
         data, units = encode(text)
-        return store_copy(data, 2, units)
+        return store_block(data, len(data)), units
 
     return {"utf8": store_utf8, "utf16": store_utf16, "latin1+utf16": store_compact}[encoding]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from component_rt.abi.errors import explain
 from component_rt.abi.mismatch import Mismatch
-from component_rt.canon.site import LiftedSite, Refused
+from component_rt.abi.site import LiftedSite, Refused
 from component_rt.handles import trapped
 from core_rt import native
 from core_rt.errors import StoreError, Trap
@@ -15,7 +15,7 @@ from core_rt.native import ffi
 from core_rt.vm import structs
 
 if TYPE_CHECKING:
-    from component_rt.abi.call import Entry
+    from component_rt.abi.site import Entry
     from component_rt.canon.lift import LiftedFunc
     from component_rt.handles import CallScope
 

@@ -6,8 +6,7 @@ import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from component_rt.abi.call import Entry
-from component_rt.canon.site import LiftedSite, Refused
+from component_rt.abi.site import Entry, LiftedSite, Refused
 from component_rt.handles import ResourceHandle, ResourceType, resource_handle, trap, trapped
 from core_rt.native import call_int, lifted_int
 from core_rt.vm.structs import CALL_LEFT_MOST, MODE_VALUE, RESULT_NONE

@@ -12,6 +12,8 @@
  *     the post-return:   own.may_leave off, call, own.may_leave on
  *     entered instances: may_enter on
  *
+ * A site without a function only stores its blocks; the address of the first is the result.
+ *
  * Whatever runs in the guest may leave for the host and come back; all that this code knows is on the fiber's stack, in the site and in
  * the packed arguments, which the caller keeps until the call is over. A breach of the guest ends the call with an `outcome`, and the instances stay entered. */
 #include "shim.h"
@@ -182,7 +184,7 @@ static void lifted(void *self, void *answered) {
   if (site->copies) answer.outcome = copy_in(site, packed, values);
   if (LIKELY(!answer.outcome)) {
     bool over;
-    ((ArrayCall)site->array_call)(site->funcref, values);
+    if (LIKELY(site->array_call)) ((ArrayCall)site->array_call)(site->funcref, values);
     uint64_t raw = answer.raw = values[0];
     answer.outcome = copy_out(site, packed->out, &answer, &over);
     if (LIKELY(!answer.outcome && over)) {

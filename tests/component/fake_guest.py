@@ -9,8 +9,8 @@ import attrs
 
 from component_rt import types as t
 from component_rt.abi.codegen import CodeCache, Signature
-from component_rt.abi.context import HOST_WORDS, Words
 from component_rt.abi.strings import string_loader, string_storer
+from component_rt.abi.words import HOST_WORDS, Words
 from component_rt.handles import CallScope
 
 
@@ -62,7 +62,18 @@ class FakeContext:
 
     @property
     def store_string(self) -> Any:
-        return string_storer(self.memory, self.encoding, self.pointer, self.reallocator())
+        store = self.block_storer(1 if self.encoding == "utf8" else 2)
+        return string_storer(self.memory, self.encoding, self.pointer, self.reallocator(), store)
+
+    def block_storer(self, align: int) -> Callable[[Any, int], int]:
+        realloc = self.reallocator()
+
+        def store_block(data: Any, size: int) -> int:
+            address = realloc(0, 0, align, size)
+            self.memory.data[address : address + size] = bytes(data)
+            return address
+
+        return store_block
 
     def _handle(self, _: object) -> Any:
         return lambda value, scope=None: value

@@ -5,20 +5,21 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from component_rt.abi.blocks import HEAD
-from component_rt.abi.context import HOST_WORDS
+from component_rt.abi.words import HOST_WORDS
 from core_rt import native
 from core_rt.errors import Trap, TrapCode
 from core_rt.native import ffi
 from core_rt.vm import structs
 
 if TYPE_CHECKING:
-    from component_rt.abi.call import Entry
     from component_rt.instance import ComponentInstance
     from core_rt.func import Func
     from core_rt.memory import Memory
 
-__all__ = ["LiftedSite", "Refused"]
+__all__ = ["Entry", "LiftedSite", "Refused"]
 
 _WRONG = {
     structs.OUTCOME_REALLOC_UNALIGNED: HOST_WORDS.realloc_unaligned,
@@ -28,6 +29,19 @@ _WRONG = {
     structs.OUTCOME_TEXT_BOUNDS: HOST_WORDS.string_out_of_bounds,
     structs.OUTCOME_TEXT_LONG: "string is too long",
 }
+
+
+@attrs.frozen
+class Entry:
+    """What a `VMLiftedSite` says of a signature. `blocks`: flat parameter and alignment of each; `direct`: C enters the instances."""
+
+    params: int
+    result: int
+    mode: int
+    size: int
+    align: int
+    blocks: tuple[tuple[int, int], ...]
+    direct: bool
 
 
 class Refused(Exception):
@@ -40,17 +54,21 @@ class Refused(Exception):
 class LiftedSite:
     """A `VMLiftedSite` for a core function of `instance`, which the call enters if the entry is direct.
 
+    Without a function the call only stores its blocks, and answers the address of the first.
+
     `head` is what packed arguments begin with when nothing is copied out.
     """
 
     __slots__ = ("_core", "_keep", "_refuse", "_site", "head")
 
-    def __init__(self, instance: ComponentInstance, func: Func, entry: Entry) -> None:
+    def __init__(self, instance: ComponentInstance, func: Func | None, entry: Entry) -> None:
         self._core = instance.store.core
         self._refuse = instance.refuse
         self._site = site = ffi.new("VMLiftedSite *")
-        flags, target = [member.flags for member in instance.chain], func.site
-        site.store, site.array_call, site.funcref = target.store, target.array_call, target.funcref
+        flags = [member.flags for member in instance.chain]
+        site.store = self._core.context
+        if func is not None:
+            site.array_call, site.funcref = func.site.array_call, func.site.funcref
         site.params, site.result, site.mode = entry.params, entry.result, entry.mode
         site.size, site.align, site.own = entry.size, entry.align, flags[-1]
         site.copies = len(entry.blocks)
