@@ -16,7 +16,7 @@ import trio
 
 from component_rt.wasi._values import Err, variant
 from component_rt.wasi.http_types import IncomingRequest, ResponseOutparam
-from component_rt.wasi.pollable import interruptible
+from component_rt.wasi.pollable import interruptible, unwrapping
 from core_rt.errors import Trap, TrapCode, WasmError
 
 if TYPE_CHECKING:
@@ -30,12 +30,16 @@ __all__ = ["HANDLER", "Instances", "in_thread", "instances"]
 HANDLER = "wasi:http/incoming-handler"
 """The interface that a component must export to serve."""
 
+_IDLE_SECONDS = 60.0
+"""How long instances are kept that no request wants."""
+
 
 @attrs.define(eq=False)
 class _Instance:
     store: Any
     handle: Any
     requests: int = 0
+    idle_since: float = 0.0
     retired: trio.Event = attrs.field(factory=trio.Event)
 
 
@@ -67,14 +71,22 @@ class Instances:
             sound = instance.requests < self.reuse
         finally:
             if sound:
-                self._idle.append(instance)
+                self._put_back(instance)
             else:
                 instance.retired.set()
                 self.nursery.start_soon(self._prepare)
 
+    def _put_back(self, instance: _Instance) -> None:
+        """The last one to come is the first to go again, so those that a rush of requests left behind are found in front."""
+        now = trio.current_time()
+        instance.idle_since = now
+        self._idle.append(instance)
+        while now - self._idle[0].idle_since > _IDLE_SECONDS:
+            self._idle.pop(0).retired.set()
+
     async def warm_up(self) -> None:
         """Make an instance before the first request comes. Raises what making it raises."""
-        self._idle.append(await self.nursery.start(self._keep))
+        self._put_back(await self.nursery.start(self._keep))
 
     async def _prepare(self) -> None:
         """Have an instance ready for the next request: made while nobody waits for it, if there is such a time."""
@@ -120,9 +132,10 @@ async def instances(
     Raises `LinkError` if `linker` lacks something.
     """
     linker.instantiate_pre(component)
-    async with trio.open_nursery() as nursery:
-        yield Instances(linker, component, reuse, limits, fuel, seconds, nursery)
-        nursery.cancel_scope.cancel()
+    with unwrapping():
+        async with trio.open_nursery() as nursery:
+            yield Instances(linker, component, reuse, limits, fuel, seconds, nursery)
+            nursery.cancel_scope.cancel()
 
 
 def in_thread(function: Callable[[IncomingRequest, ResponseOutparam], None]) -> Guest:

@@ -36,6 +36,7 @@ __all__ = [
     "needs_trio",
     "ready_indices",
     "sources_of",
+    "unwrapping",
     "wait_any",
     "wait_any_sync",
     "wait_fd",
@@ -259,7 +260,7 @@ async def wait_any(sources: Sequence[Source]) -> list[int]:
         if len(sources) == 1:
             await sources[0].wait()
             continue
-        with _unwrapping():
+        with unwrapping():
             async with trio.open_nursery() as nursery:
 
                 async def first(source: Source, scope: trio.CancelScope = nursery.cancel_scope) -> None:
@@ -272,7 +273,7 @@ async def wait_any(sources: Sequence[Source]) -> list[int]:
 
 
 @contextlib.contextmanager
-def _unwrapping() -> Iterator[None]:
+def unwrapping() -> Iterator[None]:
     """Let a lone exception leave a nursery as itself: callers look for errors of the runtime, not for groups."""
     try:
         yield
