@@ -444,11 +444,13 @@ def _store_elements(unit: Unit, element: t.ValType, size: int) -> None:
     """Store the elements of `v` from address `p` on. No more than were counted: user code may change the list meanwhile."""
     source = unit.source
     source.line("q = p")
+    # The memory may grow meanwhile, but neither moves nor shrinks: one view serves for all elements.
+    source.line(f"data = {unit.bind('memory')}.data")
     with source.block("for x in v[:n]:"):
         run = MemoryRun(unit)
         if unit.is_inline(element):
             lower_memory(unit, element, "x", run, 0, "q")
-            run.emit_store(f"{unit.bind('memory')}.data", "q")
+            run.emit_store("data", "q")
         else:
             source.line(f"{storer(unit, element)}(x, q)")
         source.line(f"q += {size}")
