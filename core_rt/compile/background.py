@@ -2,7 +2,7 @@
 
 Theory of operation. A lazily compiled module starts with quick code; `Heat` decides what deserves better and asks here. There are two
 *lanes*, threads that exist while there is something to do: one optimises a few small functions in this process, the other has a worker
-process (see worker.py) do whole chunks, with all that was asked for by then. Code goes into service as soon as it is there: calls that
+process (see worker.py) do larger ones, with all that was asked for by then. Code goes into service as soon as it is there: calls that
 begin afterwards run it, activations that are on the stack finish in the old code. What was made is kept in the code cache, so
 that the next process begins with it. A program that is over within a few ticks pays nothing, not even for a thread.
 
@@ -24,15 +24,15 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from core_rt.compile.ahead import keep_hot
 from core_rt.compile.stored import StoredUnit, read_units
-from core_rt.compile.workers import Limits, start_worker
+from core_rt.compile.workers import Family, Limits, start_worker
 
 if TYPE_CHECKING:
     from core_rt.compile.module import CompiledModule
 
 __all__ = ["Background"]
 
-Functions: TypeAlias = "range | frozenset[int] | int"
-"""A chunk for the worker; a few functions that are optimised here, with what they call; the address of a poll in a loop to be left."""
+Functions: TypeAlias = "Family | frozenset[int] | int"
+"""Functions for the worker; a few small ones that are optimised here, with what they call; the address of a poll in a loop to be left."""
 _Job: TypeAlias = "tuple[weakref.ref[CompiledModule], Functions]"
 
 _IDLE_SECONDS: Final = 10.0
@@ -100,7 +100,7 @@ class Background:
 
     def __init__(self) -> None:
         self._here = Lane("core_rt optimiser", self._compile_here)
-        self._away = Lane("core_rt optimiser of chunks", self._compile_away)
+        self._away = Lane("core_rt optimiser by worker", self._compile_away)
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self._worker: weakref.finalize[..., Any] | None = None
@@ -125,12 +125,14 @@ class Background:
             if self._closed or self._pid != os.getpid():  # after a fork the threads are the parent's
                 return
             self.asked += 1
-        lane = self._away if isinstance(functions, range) else self._here
+        lane = self._away if isinstance(functions, Family) else self._here
         lane.put((weakref.ref(compiled), functions))
 
     # ------------------------------------------------------------------------------------------- the work
 
     def _compile_here(self, jobs: list[_Job]) -> None:
+        from core_rt.compile.heat import FAMILY_BYTES
+
         for reference, functions in jobs:
             compiled = reference()
             error = None
@@ -141,7 +143,8 @@ class Background:
                     if isinstance(functions, int):
                         compiled.enter_loop(functions)
                     else:
-                        self._enter(compiled, compiled.optimise_family(functions))
+                        assert isinstance(functions, frozenset)
+                        self._enter(compiled, compiled.optimise_family(functions, FAMILY_BYTES))
                         self._keep(compiled)
                 except Exception as failure:  # a program must not die of code that it can do without
                     error = failure
@@ -157,17 +160,17 @@ class Background:
 
     def _compile_away(self, jobs: list[_Job]) -> None:
         # Not keyed by the references: one whose module has gone has no hash.
-        by_module: dict[int, tuple[weakref.ref[CompiledModule], list[range]]] = {}
+        by_module: dict[int, tuple[weakref.ref[CompiledModule], list[Family]]] = {}
         for reference, functions in jobs:
-            assert isinstance(functions, range)
+            assert isinstance(functions, Family)
             by_module.setdefault(id(reference), (reference, []))[1].append(functions)
-        for reference, chunks in by_module.values():
+        for reference, families in by_module.values():
             compiled = reference()
             error = None
-            left = len(chunks)
+            left = len(families)
             if compiled is not None and not self._closed:
                 try:
-                    for unit in self._from_worker(compiled, chunks):
+                    for unit in self._from_worker(compiled, families):
                         self._enter(compiled, unit)
                         left -= 1
                         if not left:
@@ -179,8 +182,8 @@ class Background:
             if left:
                 self._tell(left, False, error)
 
-    def _from_worker(self, compiled: CompiledModule, chunks: list[range]) -> Iterable[StoredUnit]:
-        process = start_worker(compiled, chunks, limits=LIMITS)
+    def _from_worker(self, compiled: CompiledModule, families: list[Family]) -> Iterable[StoredUnit]:
+        process = start_worker(compiled, families, limits=LIMITS)
         self._worker = weakref.finalize(self, _end, process)
         assert process.stdout is not None
         try:

@@ -1,19 +1,18 @@
 """Where guests spend their time, and what is optimised for that reason.
 
-Theory of operation. At every tick the store tells where its guest is, and the quick code found there is counted. A function found twice
-is *warm*: it is optimised in this process, with what it calls, as long as that is little code: a small loop is at full speed a few
-dozen milliseconds after it began to matter. A chunk of neighbouring functions found eight times is *hot*: a worker process optimises all of it.
-Optimised code is not counted, nor what is being optimised. Whoever is still found in a loop of its quick code is helped out of it (see
-osr.py).
+Theory of operation. At every tick the store tells where its guest is, and the quick code found there is counted, unless a guest waited
+for the compiler since the last tick. A function found twice is *warm*: if it is small, it is optimised in this process, with what it calls
+as long as that is little; so a small loop is at full speed some dozen milliseconds after it began to matter. Others are *hot* when
+found eight times: a worker process optimises them, which takes half a second or more. Optimised code is not counted, nor what is being
+optimised. Whoever is still found in a loop of its quick code is helped out of it (see osr.py).
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, final
 
-from core_rt.compile.ahead import chunks_of
+from core_rt.compile.workers import Family
 
 if TYPE_CHECKING:
     from core_rt.compile.module import CompiledModule
@@ -30,6 +29,8 @@ FAMILY_BYTES: Final = 3 << 10
 """Bytes of wasm code that are optimised at a time in this process, at most: some 50 ms, during which nobody else gets into LLVM."""
 _LOOP_BYTES: Final = 16 << 10
 """Bytes of wasm code of a function whose loops are left, at most: it is compiled in this process, too."""
+_WORKER_BYTES: Final = 8 << 10
+"""Bytes of wasm code that a worker optimises with a hot function because the function calls it."""
 _MOST_HERE: Final = 32 << 10
 """And in all, of one module. What gets warm afterwards waits to be hot."""
 
@@ -41,9 +42,7 @@ class Heat:
     def __init__(self, compiled: CompiledModule) -> None:
         self._compiled = compiled
         self._bodies = compiled.module.bodies
-        self._chunks = chunks_of(self._bodies)
         self._functions: dict[int, int] = {}
-        self._by_chunk: dict[int, int] = {}
         self._left = _MOST_HERE
         self._asked: set[int] = set()
         self._loops: dict[int, int] = {}
@@ -61,21 +60,23 @@ class Heat:
         seen = {defined for defined in found if defined is not None and defined not in self._asked}
         if not seen:
             return
-        warm = []
+        warm, hot = [], []
         for defined in seen:
             count = self._functions[defined] = self._functions.get(defined, 0) + 1
             start, end = self._bodies[defined]
-            if count == _WARM and end - start <= min(FAMILY_BYTES, self._left):
-                self._left -= end - start
+            size = end - start
+            if count == _WARM and size <= min(FAMILY_BYTES, self._left):
+                self._left -= size
                 warm.append(defined)
+            elif count == _HOT:
+                hot.append(Family((defined,), size + _WORKER_BYTES))
         background = self._compiled.compiler.background
+        self._asked.update(warm)
         if warm:
-            self._asked.update(warm)
             background.request(self._compiled, frozenset(warm))
-        for number in {bisect_right(self._chunks, f, key=lambda chunk: chunk.start) - 1 for f in seen - self._asked}:
-            count = self._by_chunk[number] = self._by_chunk.get(number, 0) + 1
-            if count == _HOT:
-                background.request(self._compiled, self._chunks[number])
+        for family in hot:
+            self._asked.update(family.functions)
+            background.request(self._compiled, family)
 
     def _note_loop(self, pc: int) -> None:
         """A guest that still polls in quick code of a function that has better code may do so for long."""

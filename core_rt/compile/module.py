@@ -65,7 +65,7 @@ class CompiledModule:
         self._code_bytes = 0
         self._seconds = 0.0
         self._closed = False
-        self._tiering = compiler.config.tiers == "lazy" and compiler.config.opt_level > 0
+        self._tiering = compiler.config.tiers in ("lazy", "eager") and compiler.config.opt_level > 0
         self.generation = 0
         """Changes when functions that may be in use get better code: who copied entries of the table looks again."""
         self._heat: Heat | None = None
@@ -189,11 +189,9 @@ class CompiledModule:
         found = self._map.find(self._table[defined])
         return found is not None and found[0].lined
 
-    def optimise_family(self, functions: Iterable[int]) -> StoredUnit:
-        """Optimise functions together with what they call, as far as that is little."""
-        from core_rt.compile.heat import FAMILY_BYTES
-
-        return self.optimise(self._writer.family(functions, FAMILY_BYTES))
+    def optimise_family(self, functions: Iterable[int], most: int) -> StoredUnit:
+        """Optimise functions together with what they call, up to `most` bytes of wasm code."""
+        return self.optimise(self._writer.family(functions, most))
 
     def enter_loop(self, pc: int) -> None:
         """Make optimised code for the loop in quick code that polls at an address; `loop_entries` then tells how to get into it."""

@@ -1,7 +1,7 @@
 """A compile worker: reads a module and a list of chunks from standard input, writes their optimised code to standard output.
 
-Input: a line of JSON, `{"config": fields of Config, "chunks": [[first, stop], ...], "limits": [seconds, bytes] or null, "length": bytes
-of the module}`, then the module. With limits the process has low priority, and ends when it needs more processor time or memory.
+Input: a line of JSON, `{"config": fields of Config, "chunks": [...], "limits": [seconds, bytes] or null, "length": bytes of the module}`,
+then the module. A chunk is `[first, stop]`, or `[[functions], bytes]` for those functions with what they call. With limits the process has low priority, and ends when it needs more processor time or memory.
 Output: `core_rt.compile.stored.pack` of one unit per chunk, in order, each as soon as it is made. Exit code 0, or 1 with a traceback
 on standard error.
 """
@@ -16,7 +16,7 @@ import sys
 
 from core_rt.binary.decode import decode_module
 from core_rt.compile import CompiledModule, Compiler
-from core_rt.compile.stored import write_units
+from core_rt.compile.stored import StoredUnit, write_units
 from core_rt.config import Config
 from core_rt.vm.layout import ModuleLayout
 
@@ -35,7 +35,13 @@ def main() -> None:
     compiled = CompiledModule(Compiler(config), module, ModuleLayout.of(module))
     with answers:
         chunks = head["chunks"]
-        write_units(answers, len(chunks), (compiled.optimise(range(first, stop)) for first, stop in chunks))
+        write_units(answers, len(chunks), (_optimise(compiled, *chunk) for chunk in chunks))
+
+
+def _optimise(compiled: CompiledModule, first: int | list[int], stop: int) -> StoredUnit:
+    if isinstance(first, int):
+        return compiled.optimise(range(first, stop))
+    return compiled.optimise_family(first, stop)
 
 
 def _limit(seconds: int, size: int) -> None:

@@ -20,7 +20,7 @@ from core_rt.errors import EngineBug
 if TYPE_CHECKING:
     from core_rt.compile.module import CompiledModule
 
-__all__ = ["Limits", "in_workers", "start_worker"]
+__all__ = ["Family", "Limits", "in_workers", "start_worker"]
 
 
 @attrs.frozen
@@ -31,10 +31,18 @@ class Limits:
     bytes: int
 
 
+@attrs.frozen
+class Family:
+    """Functions that are optimised together with what they call, up to `most` bytes of wasm code."""
+
+    functions: tuple[int, ...]
+    most: int
+
+
 def start_worker(
-    module: CompiledModule, chunks: Sequence[range], *, limits: Limits | None = None
+    module: CompiledModule, chunks: Sequence[range | Family], *, limits: Limits | None = None
 ) -> subprocess.Popen[bytes]:
-    """A process that optimises chunks; it has its input, and its output is `pack` of their units.
+    """A process that optimises chunks and families; it has its input, and its output is `pack` of their units.
 
     With `limits` it works in the background: at low priority, with no complaints on standard error, undisturbed by Ctrl-C.
     """
@@ -42,9 +50,12 @@ def start_worker(
     config = {f.name: getattr(module.compiler.config, f.name) for f in attrs.fields(type(module.compiler.config))}
     config["cache"] = False
     data = bytes(module.module.data)
-    ranges = [[chunk.start, chunk.stop] for chunk in chunks]
+    lists = [
+        [chunk.start, chunk.stop] if isinstance(chunk, range) else [list(chunk.functions), chunk.most]
+        for chunk in chunks
+    ]
     bounds = None if limits is None else attrs.astuple(limits)
-    head = json.dumps({"config": config, "chunks": ranges, "length": len(data), "limits": bounds}).encode()
+    head = json.dumps({"config": config, "chunks": lists, "length": len(data), "limits": bounds}).encode()
     process = subprocess.Popen(
         [sys.executable, "-m", "core_rt.compile.worker"],
         stdin=subprocess.PIPE,

@@ -49,7 +49,7 @@ class Writer:
         self._collects = collects(module)
         config = compiler.config
         self._leavable = compiler.float_register == "x" and config.epoch_interruption and not config.consume_fuel
-        self._leavable &= config.tiers == "lazy" and config.opt_level > 0
+        self._leavable &= config.tiers in ("lazy", "eager") and config.opt_level > 0
 
     def _unit(
         self,
