@@ -105,9 +105,7 @@ class Instance:
         "template",
     )
 
-    def __init__(
-        self, store: Store, module: Module, imports: Sequence[Extern | int], run_start: bool = True
-    ) -> None:
+    def __init__(self, store: Store, module: Module, imports: Sequence[Extern | int], run_start: bool = True) -> None:
         """`imports` are items, or addresses of what stands for functions, memories and tables; their types were compared.
 
         Without `run_start`, calling `start` is left to the caller.

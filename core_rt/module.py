@@ -13,7 +13,7 @@ from core_rt.compile.cache import PAGE, entry_key
 from core_rt.errors import WasmError
 from core_rt.native import Image
 from core_rt.types import ExternType
-from core_rt.vm.constexpr import constant_offset
+from core_rt.vm.contents import initial_contents
 from core_rt.vm.heap import uses_heap
 from core_rt.vm.layout import ModuleLayout
 from core_rt.vm.template import Template, module_template
@@ -30,7 +30,6 @@ _IMAGE_FROM = 64 << 10
 _IMAGE_MOST = 256 << 20
 _IMAGE_FOOT = struct.Struct("<QQ")
 """Memory and size, behind the pages of an image in the cache."""
-_I32_CONST = 0x41
 
 
 @final
@@ -158,39 +157,13 @@ class Module:
 
     def _new_images(self, key: bytes | None = None) -> dict[int, Image]:
         """Images made from the segments, kept in the cache under `key`."""
-        decoded = self.decoded
-        active = [s for s in decoded.data_segments if s.mode == "active"]
-        if len({s.memory for s in active}) != 1:
+        found = initial_contents(self.decoded, _IMAGE_FROM, _IMAGE_MOST)
+        if found is None:
             return {}
-        memory = active[0].memory
-        if memory < decoded.num_imported_memories:
-            return {}
-        type_ = decoded.memories[memory]
-        size = type_.min * type_.page_size
-        pieces = []
-        end = total = 0
-        for _, _, offset, start, stop in active:
-            # Nearly all offsets are one `i32.const`, and there may be thousands.
-            at: int | None
-            if offset and len(offset) == 1 and offset[0][0] == _I32_CONST:
-                at = offset[0][1] & 0xFFFFFFFF
-            else:
-                at = constant_offset(offset)
-            length = stop - start
-            if at is None or at + length > size:
-                return {}
-            pieces.append((at, start, stop))
-            end = max(end, at + length)
-            total += length
-        if total < _IMAGE_FROM or end > _IMAGE_MOST:
-            return {}
-        contents = bytearray(end)
-        data = memoryview(decoded.data)
-        for at, start, stop in pieces:
-            contents[at : at + stop - start] = data[start:stop]
+        memory, contents = found
         if key is not None and self.engine.cache is not None:
-            foot = _IMAGE_FOOT.pack(memory, end)
-            self.engine.cache.put(key, [contents, bytes(-end % PAGE), foot])
+            end = len(contents)
+            self.engine.cache.put(key, [contents, bytes(-end % PAGE), _IMAGE_FOOT.pack(memory, end)])
         try:
             return {memory: Image(contents)}
         except WasmError:  # no memfd here: copying does as well

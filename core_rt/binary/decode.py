@@ -25,6 +25,7 @@ from core_rt.binary.model import (
     SegmentMode,
 )
 from core_rt.binary.reader import Reader, uleb
+from core_rt.binary.segments import PlainSegments
 from core_rt.binary.typeread import TypeReader, feature_error
 from core_rt.config import DEFAULT_FEATURES, Features
 from core_rt.errors import DecodeError, ValidationError
@@ -39,8 +40,8 @@ _SPACE_NAMES: Final = {"func": "function", "table": "table", "memory": "memory",
 _COMPACT_OF_ONE_TYPE: Final = 0x7E
 _COMPACT: Final = (_COMPACT_OF_ONE_TYPE, 0x7F)
 _REF_FUNC_OP: Final = 0xD2
-_I32_CONST: Final = 0x41
-_END: Final = 0x0B
+_FEW_SEGMENTS: Final = 64
+"""Up to so many data segments are objects at once."""
 
 
 def decode_module(data: bytes | bytearray | memoryview, features: Features = DEFAULT_FEATURES) -> DecodedModule:
@@ -374,9 +375,14 @@ class _Decoder:
         reader, module = self.reader, self.module
         count = self._count("data segments", limits.MAX_DATA_SEGMENTS)
         segments: list[DataSegment] = []
-        module.data_segments = segments
         if module.memories and not module.memories[0].is64:
-            reader.pos = _plain_segments(reader.data, reader.pos, count, segments)
+            plain, reader.pos = PlainSegments.read(reader.data, reader.pos, count)
+            if len(plain) == count > _FEW_SEGMENTS:
+                module.data_segments = plain
+                module.remember(None, ())
+                return
+            segments += plain
+        module.data_segments = segments
         for _ in range(count - len(segments)):
             segments.append(self._data_segment())
 
@@ -401,49 +407,6 @@ class _Decoder:
         begin = reader.pos
         reader.skip(size)
         return DataSegment(mode, memory, offset, begin, begin + size)
-
-
-def _plain_segments(data: bytes, pos: int, count: int, segments: list[DataSegment]) -> int:
-    """Read up to `count` segments of the form that nearly all have, and stop before the first one of another form.
-
-    That form is: active, memory 0, `(i32.const c)`, numbers of at most four bytes. Programs have thousands of these, and what
-    is wrong with one is left to `_data_segment` to say. Returns where it stopped.
-    """
-    end = len(data)
-    try:
-        for _ in range(count):
-            if data[pos] or data[pos + 1] != _I32_CONST:
-                return pos
-            at = pos + 2
-            byte = data[at]
-            value = byte & 0x7F
-            shift = 7
-            while byte >= 0x80:
-                at += 1
-                byte = data[at]
-                value |= (byte & 0x7F) << shift
-                shift += 7
-            if byte & 0x40:
-                value -= 1 << shift
-            if shift > 28 or data[at + 1] != _END:
-                return pos
-            at += 2
-            byte = data[at]
-            size = byte & 0x7F
-            shift = 7
-            while byte >= 0x80:
-                at += 1
-                byte = data[at]
-                size |= (byte & 0x7F) << shift
-                shift += 7
-            at += 1
-            if shift > 28 or at + size > end:
-                return pos
-            segments.append(DataSegment("active", 0, [(_I32_CONST, value, pos + 1)], at, at + size))
-            pos = at + size
-    except IndexError:
-        pass
-    return pos
 
 
 # Section id → place in the order, what reads it.

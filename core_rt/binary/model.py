@@ -167,8 +167,8 @@ class DecodedModule:
             self._passive = [(i, s.start, s.end) for i, s in enumerate(self.data_segments) if s.mode == "passive"]
         return self._passive
 
-    def remember(self, digest: bytes, passive: Sequence[tuple[int, int, int]]) -> None:
-        """What somebody knew about the same module, so that `digest` and `passive_segments` need not find out."""
+    def remember(self, digest: bytes | None, passive: Sequence[tuple[int, int, int]]) -> None:
+        """What somebody knows about the module, so that `digest` and `passive_segments` need not find out."""
         self._digest = digest
         self._passive = passive
 

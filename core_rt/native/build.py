@@ -34,6 +34,7 @@ SOURCES = (
     "memory",
     "poll",
     "ranges",
+    "scan",
     "store",
     "stubs",
     "switch",

@@ -1,4 +1,4 @@
-"""Data segments of the usual form are read in one loop: the result and the errors are those of the careful way."""
+"""Data segments of the usual form are read by C: the result and the errors are those of the careful way."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import pytest
 
 from core_rt.binary import decode
 from core_rt.binary.decode import decode_module
+from core_rt.binary.segments import PlainSegments
 from core_rt.errors import WasmError
+from core_rt.vm.contents import initial_contents
 
 _HEAD = b"\0asm\1\0\0\0" + b"\x05\x03\x01\x00\x01"  # one memory of one page
 
@@ -47,14 +49,14 @@ _MIXED = _module(
 
 def _outcome(data: bytes) -> object:
     try:
-        return decode_module(data).data_segments
+        return list(decode_module(data).data_segments)
     except WasmError as error:
         return type(error), str(error)
 
 
 def _carefully(data: bytes, monkeypatch: pytest.MonkeyPatch) -> object:
     with monkeypatch.context() as patch:
-        patch.setattr(decode, "_plain_segments", lambda data, pos, count, segments: pos)
+        patch.setattr(decode.PlainSegments, "read", lambda data, at, count: ([], at))
         return _outcome(data)
 
 
@@ -77,7 +79,48 @@ def test_other_forms_follow():
     assert segments[4].offset is not None and segments[4].offset[0][1] == -0x80000000
 
 
-@pytest.mark.parametrize("whole", [_USUAL, _MIXED])
+def test_many_segments_become_objects_when_they_are_looked_at(monkeypatch):
+    offsets = [b"\x00", b"\x7f", b"\x80\x80\xc0\x00", b"\xc0\xbb\x78", b"\xff\x00"]
+    whole = _module(*[_plain(offsets[i % 5], bytes([i]) * (i % 200)) for i in range(200)])
+    module = decode_module(whole)
+    assert isinstance(module.data_segments, PlainSegments) and len(module.data_segments) == 200
+    assert list(module.data_segments) == _carefully(whole, monkeypatch)
+    assert module.data_segments[-1] == list(module.data_segments)[199] and len(module.data_segments[3:7]) == 4
+    assert module.passive_segments == ()
+    with pytest.raises(IndexError):
+        module.data_segments[200]
+
+
+def test_contents_of_a_memory(monkeypatch):
+    places = [(1000, b"one"), (1002, b"two"), (5, b""), (65000, b"x" * 536), (0, b"\1")]
+    chosen = [places[i % 5] for i in range(100)]
+    few = _module(*[_plain(_sleb(at), data) for at, data in chosen[:5]])
+    many = _module(*[_plain(_sleb(at), data) for at, data in chosen])
+    expected = bytearray(65536)
+    for at, data in places:
+        expected[at : at + len(data)] = data
+    for whole in (few, many):
+        assert initial_contents(decode_module(whole), 1, 1 << 20) == (0, expected)
+        assert initial_contents(decode_module(whole), 1 << 20, 1 << 20) is None
+        assert initial_contents(decode_module(whole), 1, 65535) is None
+    beyond = _module(*[_plain(_sleb(at), data) for at, data in [*chosen, (65535, b"yz")]])
+    assert initial_contents(decode_module(beyond), 1, 1 << 20) is None
+    negative = _module(*[_plain(_sleb(at), data) for at, data in [*chosen, (-1, b"")]])
+    assert initial_contents(decode_module(negative), 1, 1 << 20) is None
+
+
+def _sleb(value: int) -> bytes:
+    out = b""
+    while not -64 <= value < 64:
+        out += bytes([value & 0x7F | 0x80])
+        value >>= 7
+    return out + bytes([value & 0x7F])
+
+
+_MANY = _module(*[_plain(b"\x80\x01", b"abc")] * 70)
+
+
+@pytest.mark.parametrize("whole", [_USUAL, _MIXED, _MANY])
 def test_damage_is_found_alike(whole, monkeypatch):
     chosen = random.Random(11)
     assert _outcome(whole) == _carefully(whole, monkeypatch)
