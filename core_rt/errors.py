@@ -226,8 +226,10 @@ class InstancePoisoned(WasmError):
         self.first_trap = first_trap
 
     def __str__(self) -> str:
-        first = str(self.first_trap).partition("\n")[0] or type(self.first_trap).__name__
-        return f"the instance cannot be entered after a trap: {first}"
+        first, kind = str(self.first_trap).partition("\n")[0], type(self.first_trap).__name__
+        if not isinstance(self.first_trap, WasmError):
+            first = f"{kind}: {first}" if first else kind
+        return f"the instance cannot be entered after a trap: {first or kind}"
 
 
 class GuestException(_FromGuest):

@@ -606,6 +606,8 @@ class open_store:
         handles: int = 1_000_000,
         cancel_grace: float = 1.0,
     ) -> None:
+        if not trio.lowlevel.in_trio_run():
+            raise StoreError("a store of `open_store` needs trio, and no trio loop is running here")
         self._store = AsyncStore(engine, data, limits, handles, cancel_grace)
         self._manager = trio.open_nursery()
         self._scope = trio.CancelScope(shield=True)

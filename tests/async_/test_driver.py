@@ -644,3 +644,8 @@ def test_destructors_may_wait_for_the_host():
             assert ended == [1, 2, 3, 4, 5]
 
     run(main)
+
+
+def test_a_store_without_a_loop():
+    with pytest.raises(StoreError, match="no trio loop is running"):
+        rt.open_store(engine())
