@@ -106,11 +106,6 @@ class Func:
         values = store.u64
         return host_func(store, DefType.of(type_), lambda: handler(values), name)
 
-    @property
-    def values(self) -> Any:
-        """The store's values buffer as `uint64_t *`: for callers that use `site` themselves."""
-        return self.store.u64
-
     def call_raw(self, args: Sequence[Any]) -> list[Any]:
         """Call with bit patterns: numbers and v128 as unsigned ints (exact NaNs), references as objects."""
         store = self.store

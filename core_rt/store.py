@@ -83,11 +83,7 @@ class Store:
         "context",
         "data",
         "engine",
-        "f32",
-        "f64",
         "funcs",
-        "i32",
-        "i64",
         "instances",
         "level",
         "limits",
@@ -117,7 +113,7 @@ class Store:
         self.native = context = native.StoreContext()
         self.context: Any = context.context
         self.context.engine = engine.number
-        self.u32, self.u64, self.i32, self.i64, self.f32, self.f64 = context.pointers
+        self.u32, self.u64 = context.pointers
         self.level = self.park_depth = 0
         self.closed = False
         self.instances: list[Instance] = []

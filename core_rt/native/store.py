@@ -21,7 +21,7 @@ _pool: list[_Block] = []
 class StoreContext:
     """Owns a `VMStoreContext` (`context` is the pointer), its values buffer, its fibers and its instances.
 
-    `pointers` is the values buffer as `uint32_t *`, `uint64_t *`, `int32_t *`, `int64_t *`, `float *` and `double *`.
+    `pointers` is the values buffer as `uint32_t *` and as `uint64_t *`.
     """
 
     __slots__ = ("__weakref__", "_views", "closed", "context", "pointers")
@@ -81,8 +81,7 @@ def _new_context() -> _Block:
     if context == ffi.NULL:
         exhausted("no memory for a store")
     values = context.values
-    types = ("uint32_t *", "uint64_t *", "int32_t *", "int64_t *", "float *", "double *")
-    pointers = tuple([ffi.cast(type_, values) for type_ in types])
+    pointers = ffi.cast("uint32_t *", values), ffi.cast("uint64_t *", values)
     views: dict[str, memoryview] = {}
     pool, empty, free = (
         _pool,

@@ -185,6 +185,45 @@ def test_a_realloc_that_lies_is_a_trap(realloc: str, name: str, argument: Any, m
             api["posts"]()
 
 
+def test_a_realloc_that_does_not_end_is_interrupted() -> None:
+    with rt.Store(engine()) as store:
+        api = start(store, "(loop $again (br $again)) unreachable")
+        store.set_epoch_deadline(1)
+        timer = threading.Timer(0.05, engine().increment_epoch)
+        timer.start()
+        with pytest.raises(rt.Trap) as caught:
+            api["echo"]("x")
+        timer.join()
+        assert caught.value.code is rt.TrapCode.INTERRUPT
+        with pytest.raises(rt.InstancePoisoned):
+            api["posts"]()
+
+
+def test_records_and_texts_that_lie_in_lists_arrive() -> None:
+    text = """(component
+      (core module $M (memory (export "memory") 1) (global $next (mut i32) (i32.const 1024))
+        (func (export "realloc") (param i32 i32 i32 i32) (result i32) (local $at i32)
+          (local.set $at (i32.and (i32.add (global.get $next) (i32.const 7)) (i32.const -8)))
+          (global.set $next (i32.add (local.get $at) (local.get 3)))
+          (if (i32.gt_u (global.get $next) (i32.mul (memory.size) (i32.const 65536)))
+            (then (drop (memory.grow (i32.add (i32.shr_u (local.get 3) (i32.const 16)) (i32.const 1))))))
+          (local.get $at))
+        (func (export "echo") (param i32 i32) (result i32)
+          (i32.store (i32.const 16) (local.get 0)) (i32.store (i32.const 20) (local.get 1)) (i32.const 16)))
+      (core instance $m (instantiate $M))
+      (func (export "echo") (param "a" (list (tuple string u8 (list u16) (option string))))
+        (result (list (tuple string u8 (list u16) (option string))))
+        (canon lift (core func $m "echo") (memory (core memory $m "memory")) (realloc (core func $m "realloc")))))"""
+    sent = [("é" * i, i, list(range(i)), None if i % 2 else "x" * 50 * i) for i in range(100)]
+    with rt.Store(engine()) as store:
+        echo = instantiate(store, text).exports["echo"]
+        assert echo(sent) == sent
+        for wrong in ([("\udc80", 1, [], None)], [("", 256, [], None)], [("", 1, [-1], None)], [("", 1, [], 5)]):
+            with pytest.raises((TypeError, ValueError, OverflowError), match="parameter `a`"):
+                echo(wrong)
+        assert echo(sent[:3]) == sent[:3]
+
+
 @pytest.mark.parametrize(
     ("place", "message"),
     [
