@@ -488,6 +488,10 @@ class Emitter:
         """The function, once its body was written; `head` is `define ...` up to the parameters."""
         self._trap_block()
         frame = frame_lines(self)
+        if (
+            frame and self.frame is not None
+        ):  # a frame that is linked must be taken out again: without the mark, no loop is left
+            self.preamble["%frame"] = self.preamble["%frame"].replace(f"store i64 {self.frame.mark}", "store i64 0")
         first = list(self.preamble.values())
         if self.ret_area:
             first.append(f"%ra = alloca [{self.ret_area} x i128], align 16")

@@ -10,8 +10,8 @@ finds the guest at that poll, it is made to go on in a few bytes of code (`bridg
 it returned to the caller of the old. The old frame stays below until then; nothing in it is looked at again, and it does not show in
 backtraces.
 
-Only loops entered with an empty operand stack can be left so, in functions without references into the heap, exceptions, tail calls and
-multiple results.
+Only loops entered with an empty operand stack can be left so, in functions without references into the heap (whose frames would stay
+linked: roots.py), exceptions, tail calls and multiple results.
 """
 
 from __future__ import annotations

@@ -207,6 +207,37 @@ def test_a_loop_above_operands_is_not_left():
     engine.compiler.close()
 
 
+ROOTED = """(module
+  (import "host" "on" (func $on (result i32)))
+  (func $ref (param externref) (result externref) (local.get 0))
+  (func $first (param externref i32) (result i32) (local.get 1))
+  (func $null (result externref) (ref.null extern))
+  (func (export "go") (param i32) (result i32) (local i32)
+    (loop $l
+      (local.set 1 (i32.const 300000))
+      (loop $m (br_if $m (local.tee 1 (i32.sub (local.get 1) (i32.const 1)))))
+      (br_if $l (call $first (call $ref (call $null)) (call $on))))
+    (local.get 1)))"""
+
+
+def test_a_loop_with_a_linked_frame_is_not_left():
+    box = []
+    more = [20]
+    limit = time.monotonic() + 30
+
+    def on():
+        more[0] -= bool(box[0].loop_entries)
+        assert time.monotonic() < limit
+        return int(more[0] > 0)
+
+    engine, instance = make(ROOTED, on)
+    box.append(instance.module.compiled)
+    assert instance.exports["go"](0) == 0
+    assert "store i64 0, ptr %mark" in box[0].function_code(3)
+    assert box[0].loops_left == 0
+    engine.compiler.close()
+
+
 def test_a_frame_is_laid_out_as_llvm_does():
     assert Frame.of(0, [I32, I32, I64, F32, V128, F64]).locals == (12, 16, 24, 28, 48, 56)
     assert Frame.of(0, [I32]).mark_at == 24
