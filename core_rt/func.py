@@ -293,6 +293,7 @@ def _class_of(type_: FuncType) -> type[Func]:
     cls = _classes.get(type_)
     if cls is None:
         call = _compile(*_call_source(type_), f"call {type_}")
+        call.__qualname__ = f"function {type_}"  # what Python calls it when there are too few or too many arguments
         cls = type(
             "Func", (Func,), {"__slots__": (), "__call__": call, "__module__": __name__, "__doc__": Func.__doc__}
         )
