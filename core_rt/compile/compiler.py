@@ -92,7 +92,7 @@ class Compiler:
         return self._trampoline("host", host_trampoline, functype)
 
     def statistics(self) -> dict[str, int]:
-        """Counts: trampolines; chunks of functions optimised in the background, given up, waiting."""
+        """Counts: trampolines; requests for better code that were met in the background, given up, waiting."""
         background = self.__dict__.get("background")
         return {
             "trampolines": len(self._trampolines),
