@@ -2,8 +2,8 @@
 
 A synchronous store is in deadlock when nothing is left to run. Under trio the rest of the program may still do something: call
 another function, send to a stream. So this looks at the whole loop, at the moment when trio itself has nothing to do: if every task of
-the user waits for a guest (or for other tasks that do), no host function is being awaited and no store has anything to
-run, then only the guests could go on, and they wait too. What waits then ends with a `Trap` that says deadlock.
+the user, host functions among them, waits for a guest (or for other tasks that do) and no store has anything to run, then only
+the guests could go on, and they wait too. What waits then ends with a `Trap` that says deadlock.
 
 A deadline is something that may still happen. Where one is set, only calls whose guests would not learn of being cancelled
 count, and only while the host holds no end of any stream: for these the deadline could change nothing.
@@ -84,7 +84,7 @@ class Watch(trio.abc.Instrument):
     def waits(self, task: trio.lowlevel.Task, waiter: Waiter) -> None:
         """`task` begins to wait."""
         self._waiting[task] = waiter
-        if not waiter.store.awaited:
+        if not waiter.store.awaited or task in waiter.store.hosts:
             self.look()
 
     def goes_on(self, task: trio.lowlevel.Task) -> None:
@@ -101,7 +101,7 @@ class Watch(trio.abc.Instrument):
 
     def _stuck(self, timeout: float) -> bool:
         for store in self._stores:
-            if store.awaited or not store.idle:
+            if not store.idle:
                 return False
         blocker = self._blocker
         if blocker is not None and blocker.coro.cr_frame is not None and not self._waits(blocker):

@@ -218,3 +218,33 @@ async def test_a_source_that_sleeps_may_still_bring_something(store, instance, e
 async def test_a_future_that_nobody_writes(store, instance, exports):
     with pytest.raises((Trap, trio.BrokenResourceError)):
         await (await exports["f"]())
+
+
+EXCLUSIVE = """
+(component
+  (import "wait" (func $wait async (param "n" u32) (result u32)))
+  (core func $wait' (canon lower (func $wait)))
+  (core module $m
+    (import "" "wait" (func $wait (param i32) (result i32)))
+    (func (export "run") (param i32) (result i32) (call $wait (local.get 0))))
+  (core instance $i (instantiate $m (with "" (instance (export "wait" (func $wait'))))))
+  (func (export "run") async (param "n" u32) (result u32) (canon lift (core func $i "run"))))
+"""
+"""`run` has an asynchronous type and a synchronous body: one call at a time."""
+
+
+def test_host_functions_that_wait_for_their_own_guest():
+    async def main():
+        async with rt.open_store(engine()) as store:
+
+            async def wait(n):
+                return await instance.exports["run"](n - 1) if n else 7
+
+            linker = rt.Linker(engine())
+            linker.define("wait", wait)
+            instance = await linker.instantiate_async(store, component(EXCLUSIVE))
+            assert await instance.exports["run"](0) == 7
+            with pytest.raises(Trap, match="deadlock"):
+                await instance.exports["run"](1)
+
+    trio.run(main)
