@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from component_rt.abi.adapter import is_adaptable
+from component_rt.abi.adaptable import is_adaptable
 from component_rt.plan import Builtin, Extract, InstantiateModule, LoadModule, Lower, Plan
 from core_rt.native import ffi
 from core_rt.types import DefType

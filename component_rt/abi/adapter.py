@@ -13,14 +13,13 @@ The stub calls `callee(data, ...)`. That is at first a host function which makes
 compiled when it sees that the function is used; then `callee` is the adapter. So instantiation compiles nothing.
 
 Adapters exist for types without resources and asynchronous values, for 32-bit memories, and for UTF-8 and UTF-16 strings
-that keep their encoding (`is_adaptable`); whatever else goes through Python.
+that keep their encoding (`adaptable.py`); whatever else goes through Python.
 
 What is wrong is reported by calling a host function with a number that `REASONS` translates; it does not return.
 """
 
 from __future__ import annotations
 
-import functools
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from component_rt import types as t
+from component_rt.abi.adaptable import has_strings
 from component_rt.abi.adapter_block import CANNOT_ENTER, CANNOT_LEAVE, VMAdapter
 from component_rt.abi.flat import Flattened, flatten_functype
 from component_rt.abi.layout import layout
@@ -56,9 +56,7 @@ from core_rt.vm.structs import GC_FRAME_STOPS, VMGcFrame, VMStoreContext
 if TYPE_CHECKING:
     from core_rt.engine import Engine
 
-__all__ = ["AdapterCode", "AdapterSignature", "adapter_text", "is_adaptable", "stub_text"]
-
-_MOST_NODES = 600
+__all__ = ["AdapterCode", "AdapterSignature", "adapter_text", "stub_text"]
 
 
 @attrs.frozen
@@ -79,25 +77,6 @@ class AdapterSignature:
             flatten_functype(self.type, "lower", 4, False),
             flatten_functype(self.type, "lift", 4, False),
         )
-
-
-@functools.lru_cache(maxsize=4096)
-def _adaptable(of: Any) -> bool:
-    if of.kind in ("own", "borrow", "stream", "future", "error-context"):
-        return False
-    return all(map(_adaptable, of.children()))
-
-
-@functools.lru_cache(maxsize=4096)
-def _has_strings(of: Any) -> bool:
-    return of.kind == "string" or any(map(_has_strings, of.children()))
-
-
-def is_adaptable(of: t.FuncType, encodings: tuple[str, str]) -> bool:
-    """Whether an adapter can serve a function of that type between those string encodings."""
-    if of.is_async or of.tree_size > _MOST_NODES or not _adaptable(of):
-        return False
-    return not _has_strings(of) or (encodings[0] == encodings[1] and encodings[0] != "latin1+utf16")
 
 
 def _enter(c: Code, signature: AdapterSignature) -> None:
@@ -198,7 +177,7 @@ def adapter_text(signature: AdapterSignature) -> str:
     params = "".join(f", {LLVM_OF[core]} %{i}" for i, core in enumerate(caller.params, 1))
     returned = LLVM_OF[caller.results[0]] if caller.results else "void"
     head = f"define hidden {returned} @adapter(ptr %0{params}) #0 {{"
-    strings = "" if not _has_strings(signature.type) else CHECK_UTF8 if signature.encoding == "utf8" else CHECK_UTF16
+    strings = "" if not has_strings(signature.type) else CHECK_UTF8 if signature.encoding == "utf8" else CHECK_UTF16
     return "\n".join([head, "entry:", *c.entry, *c.lines, ret, "}", strings, ATTRIBUTES, ""])
 
 

@@ -6,7 +6,7 @@ copied once, into the guest; of long ASCII strings that is the address of the ch
 
 from __future__ import annotations
 
-import ctypes
+import functools
 import platform
 from typing import Any, Final, NamedTuple
 
@@ -33,23 +33,24 @@ class Block(NamedTuple):
     align: int
 
 
+@functools.cache
 def _characters() -> Any:
+    """A function for the address of the characters of an ASCII `str`; None where Python is not CPython."""
     if platform.python_implementation() != "CPython":
         return None
+    import ctypes  # a few milliseconds that most programs need not spend
+
     function = ctypes.pythonapi.PyUnicode_AsUTF8AndSize
     function.argtypes, function.restype = [ctypes.py_object, ctypes.c_void_p], ctypes.c_void_p
     return function
-
-
-_as_utf8: Final = _characters()
 
 
 def long_text(text: Any, alone: bool) -> tuple[Any, int]:
     """UTF-8 of what is no short `str`, and its length. Where it is the only block (`alone`) that may be an address."""
     if not isinstance(text, str):
         raise Mismatch
-    if alone and len(text) >= LONG_TEXT and _as_utf8 is not None and text.isascii():
-        return _as_utf8(text, None), len(text)
+    if alone and len(text) >= LONG_TEXT and text.isascii() and (characters := _characters()) is not None:
+        return characters(text, None), len(text)
     try:
         data = text.encode()
     except UnicodeEncodeError:

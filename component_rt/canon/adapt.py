@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from component_rt.abi.adapter import AdapterSignature, adapter_text, is_adaptable, stub_text
+from component_rt.abi.adaptable import is_adaptable
+from component_rt.abi.adapter import AdapterSignature, adapter_text, stub_text
 from component_rt.abi.adapter_block import CANNOT_ENTER, CANNOT_LEAVE, REASONS, VMAdapter
 from component_rt.handles import trap
 from core_rt import native
