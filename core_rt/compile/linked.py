@@ -13,6 +13,7 @@ A module that keeps growing (what is found hot in the background) is linked anew
 
 from __future__ import annotations
 
+import mmap
 import struct
 from array import array
 from bisect import bisect_right
@@ -128,6 +129,8 @@ class LinkedCode:
         if fd is not None and not self._absolute:
             try:
                 self.address = arena.map(fd, PAGE, self.size)
+                if isinstance(self._block.obj, mmap.mmap):  # the checksum was taken through pages that are not needed again
+                    self._block.obj.madvise(mmap.MADV_DONTNEED, PAGE, max(PAGE, self.size & -PAGE))
                 return
             except OSError:  # a file system whose files must not run
                 pass
