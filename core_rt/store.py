@@ -75,6 +75,7 @@ class Store:
         "_epoch_deadline",
         "_fibers",
         "_host_contexts",
+        "_host_word",
         "_hosts",
         "_late_hosts",
         "_loose",
@@ -123,6 +124,7 @@ class Store:
         self.tags: list[Any] = []
         self.funcs: list[Func] = []
         self.memory_bytes = self.memory_count = self.table_elements = self.table_count = 0
+        self._host_word: memoryview | None = None
         self._hosts: list[Callable[[], object]] = []
         self._host_contexts: list[Any] = []
         self._late_hosts: list[tuple[int, int, Callable[[int], Func]]] = []
@@ -381,14 +383,14 @@ class Store:
         context = self.context
         level = self.level
         hosts = self._hosts
-        word = None
+        word = self._host_word
         resume = native.resume_running
         while True:
             try:
                 while status:
                     if status == _HOST_CALL:
                         if word is None:
-                            word = self.native.view("host_index")
+                            word = self._host_word = self.native.view("host_index")
                         self.level = level + 1
                         answer = hosts[word[0]]()
                         self.level = level

@@ -119,9 +119,9 @@ class LiftedSite:
                 core.finish(None, status)
             except BaseException as error:
                 raise Refused(error) from None
-        if status:
-            core.finish(None, status)
-            wrong = native.outcome()
-            if wrong:
-                raise Trap(TrapCode.CANONICAL_ABI, _WRONG[wrong])
-        return native.result_float(kind) if floats else native.result_int(kind)
+        if not status:
+            return native.result_float(kind) if floats else native.result_int(kind)
+        core.finish(None, status)
+        left = native.lifted_end_float(kind) if floats else native.lifted_end_int(kind)
+        over = left == left if floats else left > structs.CALL_LEFT_MOST
+        return left if over else self.answer(packed, left)

@@ -25,6 +25,8 @@ double vm_call_float(const char *packed);
 int vm_call_into(VMCallSite *site, const char *arguments, uint64_t *values);
 int64_t vm_lifted_int(const char *packed);
 double vm_lifted_float(const char *packed);
+int64_t vm_lifted_end_int(uint32_t kind);
+double vm_lifted_end_float(uint32_t kind);
 int vm_left(void);
 int vm_outcome(void);
 int64_t vm_result_int(uint32_t kind);

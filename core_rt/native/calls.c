@@ -217,6 +217,11 @@ static inline int run_lifted(const Lifted *packed) {
   return status || LIKELY(!vm_thread.outcome) ? status : (int)STATUS_OUTCOME;
 }
 
+/* The end of a call that was not over when the C call came back. */
+int64_t vm_lifted_end_int(uint32_t kind) { return answer_int(vm_thread.outcome ? (int)STATUS_OUTCOME : 0, kind); }
+
+double vm_lifted_end_float(uint32_t kind) { return answer_float(vm_thread.outcome ? (int)STATUS_OUTCOME : 0, kind); }
+
 int64_t vm_lifted_int(const char *packed) {
   const Lifted *p = (const void *)packed;
   return answer_int(run_lifted(p), p->site->result);

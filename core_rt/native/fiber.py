@@ -28,6 +28,8 @@ __all__ = [
     "frames",
     "is_parked",
     "left",
+    "lifted_end_float",
+    "lifted_end_int",
     "lifted_float",
     "lifted_int",
     "outcome",
@@ -54,6 +56,9 @@ call_into: Final[Callable[[CData, bytes, CData], int]] = lib.vm_call_into
 lifted_int: Final[Callable[[bytes], int]] = lib.vm_lifted_int
 """As `call_int` for a function of a component: `calls.c` says what `packed` is. It must be kept until the call is over."""
 lifted_float: Final[Callable[[bytes], float]] = lib.vm_lifted_float
+lifted_end_int: Final[Callable[[int], int]] = lib.vm_lifted_end_int
+"""What `lifted_int` would have returned, for a call of a component's function that ended after it had left. Takes a `RESULT_*`."""
+lifted_end_float: Final[Callable[[int], float]] = lib.vm_lifted_end_float
 left: Final[Callable[[], int]] = lib.vm_left
 """The status of this thread's last typed call that answered NaN; 0 when that is the result."""
 outcome: Final[Callable[[], int]] = lib.vm_outcome
