@@ -11,6 +11,7 @@ A worker has limits of time and memory. What fails, or is ended by them, is not 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import queue
@@ -40,6 +41,16 @@ _IDLE_SECONDS: Final = 10.0
 _STAND_BACK: Final = 5.0
 LIMITS: Final = Limits(seconds=120, bytes=4 << 30)
 """Of one worker process."""
+
+
+_every: weakref.WeakSet[Background] = weakref.WeakSet()
+
+
+@atexit.register
+def _stop() -> None:
+    """No thread may be inside LLVM when the process takes LLVM down."""
+    for background in list(_every):
+        background.close()
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -105,6 +116,7 @@ class Background:
         self._pid = os.getpid()
         self._worker: weakref.finalize[..., Any] | None = None
         self._closed = False
+        _every.add(self)
         self.progress: Callable[[int, int], object] | None = None
         """Called with (requests dealt with, requests made) by the thread that dealt with one."""
         self.asked = 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from typing import ClassVar
 
@@ -252,3 +254,22 @@ def test_what_is_asked_for_is_not_asked_for_again():
     for _ in range(20):
         heat.note([0, 2])
     assert asked == [frozenset([0]), frozenset([1]), 1, Family((2,), 8800 + (8 << 10))]
+
+
+EXITS = """
+import sys, core_rt
+from tests.core.support import wasm
+from tests.core.test_compile_background import SPIN
+engine = core_rt.Engine(core_rt.Config(cache=False, tick_seconds=0.001))
+instance = core_rt.Linker(engine).instantiate(core_rt.Store(engine), core_rt.Module(engine, wasm(SPIN)))
+background = engine.compiler.background
+background._wait = lambda compiled: None
+while not background.asked:
+    instance.exports["spin"](3_000_000)
+"""
+
+
+def test_a_process_may_end_while_code_is_optimised():
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", EXITS], capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stderr) == (0, "")
