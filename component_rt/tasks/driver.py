@@ -1,9 +1,9 @@
-"""The trio store: the only module that awaits trio for tasks.
+"""The trio store: where tasks meet trio.
 
 Theory of operation. Guests run in whatever trio task has something to tell them: the task that calls an export runs the guest
-until it blocks. What is woken later (a host function has returned, a stream has moved) is run by the store's *pump*, one task in
-the store's own nursery, which sleeps while nothing is ready. Each `async def` host function gets a task of its own in that
-nursery, in the context (`contextvars`) of the call that it came of.
+until it blocks, and the task of a host function that has ended runs what waited for it (`happened`). What is woken otherwise is
+run by the store's *pump*, one task in the store's own nursery, which sleeps while nothing is ready. Each `async def` host
+function gets a task of its own in that nursery (`pending`), in the context (`contextvars`) of the call that it came of.
 
 A guest that runs into a tick of the epoch is put aside with the whole chain of calls that it stands in. The pump then lets
 everything else that is ready have its turn and continues the guest in a worker thread, one tick at a time; when the guest calls
@@ -628,13 +628,17 @@ class open_store:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
-        store = self._store
+        store, cancelled = self._store, _has_cancelled(error)
         self._scope.cancel()
         try:
-            await self._manager.__aexit__(None, None, None)
+            if cancelled:
+                # Of a scope around the store, or because one of its tasks has failed: the nursery knows.
+                await self._manager.__aexit__(kind, error, at)
+            else:
+                await self._manager.__aexit__(None, None, None)
         except BaseException as problem:
             inner = _only(problem)
-            if error is None or not isinstance(inner, trio.Cancelled | Exception):
+            if error is None or cancelled or not isinstance(inner, trio.Cancelled | Exception):
                 raise inner from None
         finally:
             store._nursery = None
@@ -644,6 +648,12 @@ class open_store:
 
 def _nothing() -> None:
     return None
+
+
+def _has_cancelled(error: BaseException | None) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return any(map(_has_cancelled, error.exceptions))
+    return isinstance(error, trio.Cancelled)
 
 
 def _only(error: BaseException) -> BaseException:

@@ -507,6 +507,34 @@ def test_cancelling_around_a_store_ends_guests_that_compute():
     run(main)
 
 
+@pytest.mark.parametrize("inside", ["body", "nursery"])
+def test_what_goes_wrong_in_the_store_itself_comes_out_of_it(inside):
+    async def fails():
+        await trio.sleep(0.01)
+        raise ValueError("on its own")
+
+    async def main():
+        async with rt.open_store(engine()) as store:
+            store.start_task(fails)
+            if inside == "body":
+                await trio.sleep_forever()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.sleep_forever)
+
+    with pytest.raises(ValueError, match="on its own"):
+        run(main)
+
+
+def test_cancelling_around_a_store_with_a_nursery():
+    async def main():
+        with trio.move_on_after(0.01) as scope:
+            async with rt.open_store(engine()), trio.open_nursery() as nursery:
+                nursery.start_soon(trio.sleep_forever)
+        assert scope.cancelled_caught
+
+    run(main)
+
+
 def test_a_closed_store_says_so():
     async def main():
         async with rt.open_store(engine()) as store:
