@@ -1,4 +1,4 @@
-"""`python -m benchmarks.serve [--json] [--connections N] [--seconds S] [--reuse N]`: requests per second of `component-rt serve`.
+"""`python -m benchmarks.serve [--json] [--connections N] [--seconds S] [--guest FILE]`: requests per second of `component-rt serve`.
 
 Beside it stands the same hello world as a plain handler of h11 under trio, with no guest at all: what is left when everything is
 taken away that makes it a host of components. Both are processes of their own, loaded in turn by the same client, which keeps a
@@ -72,7 +72,7 @@ def server(*command: str) -> Iterator[int]:
             raise RuntimeError(line + process.stderr.read())
         yield int(found[1])
     finally:
-        process.kill()
+        process.terminate()
         process.communicate()
 
 
@@ -141,6 +141,7 @@ def main() -> None:
         "plain h11 under trio": ["-c", PLAIN],
         "serve, an instance for each request": [*ours, str(options.guest)],
         "serve --reuse 1000": [*ours, "--reuse", "1000", str(options.guest)],
+        "serve --reuse 1000 --workers 2": [*ours, "--reuse", "1000", "--workers", "2", str(options.guest)],
     }
     rows = {n: measure(commands, n, options.seconds, options.rounds) for n in options.connections}
     if options.json:

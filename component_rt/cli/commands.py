@@ -178,6 +178,14 @@ def run(file: Path, args: tuple[str, ...], invoke: str | None, argv0: str | None
     metavar="N",
     help="Requests that an instance handles, one after the other, before it is replaced.",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Processes that serve; one uses little more than one core.",
+)
 @click.option("--max-requests", type=click.IntRange(min=1), default=100, show_default=True, help="Handled at once.")
 @click.option("--max-body", type=SIZE, help="The largest body of a request, for example 10MiB [default: any].")
 @click.option("--max-headers", type=SIZE, default="64KiB", show_default=True, help="All headers of a request together.")

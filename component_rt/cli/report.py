@@ -23,12 +23,15 @@ from types import FrameType
 
 import click
 
-__all__ = ["TRAPPED", "TimedOut", "deadline", "fail", "reporting"]
+__all__ = ["STOPPING", "TRAPPED", "TimedOut", "deadline", "fail", "reporting"]
 
 FAILED = 1
 TIMED_OUT = 124
 INTERRUPTED = 130
 TRAPPED = 134
+
+STOPPING = "stopping when the requests under way are answered; again to stop at once"
+"""What a server says to the first signal."""
 
 
 class TimedOut(Exception):

@@ -7,14 +7,17 @@ import gc
 import logging
 import math
 import signal
+import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
 
 from component_rt.cli.files import explaining_imports, is_component, make_engine, make_limits, read_wasm
+from component_rt.cli.report import STOPPING, reporting
+from component_rt.cli.workers import bind, shown_address, work_in_processes
 from component_rt.namespace import find_interface
 from core_rt.errors import LinkError, WasmError
 
@@ -26,12 +29,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Service", "serve_file"]
 
+HANDLER = "wasi:http/incoming-handler"
+
 
 @attrs.frozen
 class Service:
     """The options of `serve`, besides what is granted: sizes in bytes, times in seconds."""
 
     addr: str = "127.0.0.1:8080"
+    workers: int = 1
     max_requests: int = 100
     reuse: int = 1
     max_body: float | None = None
@@ -53,12 +59,9 @@ def serve_file(path: Path, grants: Grants, service: Service) -> None:
     """Serve until told to stop. Raises the runtime's errors for a component that cannot serve; `KeyboardInterrupt`."""
     try:
         import h11  # noqa: F401
-        import trio
+        import trio  # noqa: F401
     except ModuleNotFoundError as error:
         raise WasmError(f"serving needs {error.name}: pip install 'component-rt[http]'") from None
-    import component_rt as rt
-    from component_rt.wasi.http_guests import HANDLER
-
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     if service.access_log:
         logging.getLogger("component_rt.serve").setLevel(logging.INFO)
@@ -66,29 +69,74 @@ def serve_file(path: Path, grants: Grants, service: Service) -> None:
     data = read_wasm(path)
     if not is_component(data):
         raise LinkError(f"{path} is a core module: only a component can export {HANDLER}")
+    _allow_many_connections()
+    sockets: list[socket.socket] = []
+
+    def ready() -> None:
+        for sock in sockets:
+            print(f"serving {path.name} on {shown_address(sock)}", file=sys.stderr, flush=True)
+
+    if service.workers == 1:
+        served = _load(data, path.name, grants)
+        sockets += _bound(service.addr, address)
+        _run(served, grants, service, sockets, ready, alone=True)
+        return
+
+    def work(sockets: Sequence[socket.socket], ready: Callable[[], None]) -> None:
+        with reporting():
+            _run(_load(data, path.name, grants), grants, service, sockets, ready, alone=False)
+
+    sockets += _bound(service.addr, address)
+    work_in_processes(service.workers, sockets, work, ready)
+
+
+def _bound(addr: str, address: tuple[str | None, int]) -> list[socket.socket]:
+    try:
+        return bind(*address)
+    except OSError as error:
+        raise WasmError(f"--addr {addr}: {error.strerror or error}") from None
+
+
+def _load(data: bytes, name: str, grants: Grants) -> tuple[rt.Linker, rt.Component]:
+    """The component, and all that it imports. Raises `LinkError` if it does not serve."""
+    import component_rt as rt
+
     engine = make_engine(grants)
     component = rt.Component(engine, data)
     if find_interface(HANDLER, component.exports) is None:
         hint = ": try `component-rt run`" if find_interface("wasi:cli/run", component.exports) is not None else ""
         raise LinkError(f"the component exports no {HANDLER}{hint}")
     linker = rt.Linker(engine)
-    linker.define_wasi(grants.wasi([path.name], stdout="inherit", stderr="inherit"))
+    linker.define_wasi(grants.wasi([name], stdout="inherit", stderr="inherit"))
     if grants.unknown_imports_trap:
         linker.define_unknown_imports_as_traps(component)
     with explaining_imports():
         linker.instantiate_pre(component)
-    _allow_many_connections()
+    return linker, component
+
+
+def _run(
+    served: tuple[rt.Linker, rt.Component],
+    grants: Grants,
+    service: Service,
+    sockets: Sequence[socket.socket],
+    ready: Callable[[], None],
+    alone: bool,
+) -> None:
+    """Serve in this process until told to stop; `alone` if it is the only one, which tells what it does."""
+    import trio
+
     with _as_itself():
-        trio.run(_serve, linker, component, address, path.name, grants, service)
+        trio.run(_serve, served, grants, service, sockets, ready, alone)
 
 
 async def _serve(
-    linker: rt.Linker,
-    component: rt.Component,
-    address: tuple[str | None, int],
-    name: str,
+    served: tuple[rt.Linker, rt.Component],
     grants: Grants,
     service: Service,
+    sockets: Sequence[socket.socket],
+    ready: Callable[[], None],
+    alone: bool,
 ) -> None:
     import trio
 
@@ -104,34 +152,29 @@ async def _serve(
     )
     stop = trio.Event()
     instances = http_guests.instances(
-        linker,
-        component,
+        *served,
         reuse=service.reuse,
         limits=make_limits(grants),
         fuel=grants.fuel,
         seconds=grants.timeout,
     )
+    listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(sock)) for sock in sockets]
     async with instances as guest, trio.open_nursery() as nursery:
         await guest.warm_up()
         _collect_less_often()
-        signals = await nursery.start(_signals, stop)
+        signals = await nursery.start(_signals, stop, alone)
 
         async def work(task_status: trio.TaskStatus[list[trio.SocketListener]]) -> None:
-            try:
-                await http_server.serve(guest, *address, limits=limits, stop=stop, task_status=task_status)
-            except OSError as error:
-                raise WasmError(f"--addr {service.addr}: {error.strerror or error}") from None
+            await http_server.serve_listeners(guest, listeners, limits=limits, stop=stop, task_status=task_status)
             nursery.cancel_scope.cancel()
 
-        for listener in await nursery.start(work):
-            host, port, *_ = listener.socket.getsockname()
-            where = f"[{host}]" if ":" in host else host
-            print(f"serving {name} on http://{where}:{port}", file=sys.stderr, flush=True)
+        await nursery.start(work)
+        ready()
     if signal.SIGINT in signals:
         raise KeyboardInterrupt
 
 
-async def _signals(stop: trio.Event, task_status: trio.TaskStatus[list[int]]) -> None:
+async def _signals(stop: trio.Event, alone: bool, task_status: trio.TaskStatus[list[int]]) -> None:
     """The first signal lets requests under way end, the second does not."""
     import trio
 
@@ -145,7 +188,8 @@ async def _signals(stop: trio.Event, task_status: trio.TaskStatus[list[int]]) ->
             if stop.is_set():
                 raise KeyboardInterrupt if signal.SIGINT in seen else SystemExit(128 + number)
             stop.set()
-            print("stopping when the requests under way are answered; again to stop at once", file=sys.stderr)
+            if alone:
+                print(STOPPING, file=sys.stderr, flush=True)
 
 
 def _collect_less_often() -> None:

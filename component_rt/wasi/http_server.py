@@ -28,7 +28,7 @@ from component_rt.wasi.pipe import Pipe
 from component_rt.wasi.pollable import wait_any
 from core_rt.errors import GuestExit, WasmError
 
-__all__ = ["Guest", "Limits", "serve"]
+__all__ = ["Guest", "Limits", "serve", "serve_listeners"]
 
 Guest = Callable[[IncomingRequest, ResponseOutparam], Awaitable[None]]
 """Handles one request. May raise the runtime's errors, and may be cancelled. `http_guests` makes them of components."""
@@ -93,8 +93,20 @@ async def serve(
 
     `nursery.start` gives the listeners. Raises `OSError`.
     """
-    stop = trio.Event() if stop is None else stop
     listeners = await trio.open_tcp_listeners(port, host=host)
+    await serve_listeners(guest, listeners, limits=limits, stop=stop, task_status=task_status)
+
+
+async def serve_listeners(
+    guest: Guest,
+    listeners: list[trio.SocketListener],
+    *,
+    limits: Limits | None = None,
+    stop: trio.Event | None = None,
+    task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """`serve` on listeners that are open already; closes them."""
+    stop = trio.Event() if stop is None else stop
     async with trio.open_nursery() as guests:
         server = _Server(guest, Limits() if limits is None else limits, guests)
         async with trio.open_nursery() as connections:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import re
 import signal
 import socket
@@ -363,6 +364,55 @@ def test_stopping_lets_requests_end(serve: Any) -> None:
         thread.join()
     assert got == [(200, b"waited\n")]
     assert server.process.wait(20) == 0
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_several_processes(serve: Any) -> None:
+    server = serve(WEB, "--workers", "3", "--reuse", "100")
+    workers = _children(server.process.pid)
+    assert len(workers) == 3
+    assert [server.get() for _ in range(20)] == [200] * 20
+    time.sleep(2.0)  # younger ones are not replaced
+    os.kill(workers[0], signal.SIGKILL)
+    assert server.process.stderr.readline() == "a worker was killed by SIGKILL: replaced\n"
+    assert [server.get() for _ in range(20)] == [200] * 20
+    now = _children(server.process.pid)
+    assert len(now) == 3 and workers[0] not in now
+    got: list[tuple[int, bytes]] = []
+    thread = threading.Thread(target=lambda: got.append(server.request("/wait?1000")))
+    thread.start()
+    time.sleep(0.5)
+    code, err = server.stop()
+    thread.join()
+    assert got == [(200, b"waited\n")]
+    assert (code, err) == (0, STOPPING)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in now)
+
+
+def test_processes_end_with_their_parent(serve: Any) -> None:
+    server = serve(WEB, "--workers", "2")
+    workers = _children(server.process.pid)
+    server.process.kill()
+    server.process.wait()
+    deadline = time.monotonic() + 10
+    while any(_lives(pid) for pid in workers) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(_lives(pid) for pid in workers)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_a_worker_that_cannot_serve_says_so_once(component_rt: Any, wasm: Any) -> None:
+    outcome = component_rt("serve", "--addr", "127.0.0.1:0", "--workers", "3", wasm("(component)"))
+    assert outcome.code == 1 and outcome.err.count("exports no wasi:http/incoming-handler") == 1
 
 
 @pytest.mark.parametrize("options", [("--grace", "200ms"), ()])
