@@ -6,29 +6,17 @@ import argparse
 import json
 import sys
 
-from .history import machine, record
+from .history import figure, machine, record
 from .rows import Missing, Result, means, rows
-
-_UNITS = ((1.0, "s "), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
-
-
-def _figure(value: float, unit: str) -> str:
-    match unit:
-        case "s":
-            scale, name = next((pair for pair in _UNITS if value >= pair[0]), _UNITS[-1])
-            return f"{value / scale:.2f} {name}"
-        case "bytes":
-            return f"{value / (1 << 20):.1f} MiB"
-    return ""
 
 
 def _line(result: Result) -> str:
     row = result.row
     wanted = f"x{row.target:g}" if row.target is not None else ""
     if row.limit is not None:
-        wanted += f" <{_figure(row.limit, row.unit)}"
+        wanted += f" <{figure(row.limit, row.unit)}"
     mark = {True: "ok", False: "SHORT", None: ""}[result.reached]
-    ours, theirs = _figure(result.ours, row.unit), _figure(result.theirs, row.unit)
+    ours, theirs = figure(result.ours, row.unit), figure(result.theirs, row.unit)
     return f"{row.topic + ': ' + row.name:68.68s} {ours:>11s} {theirs:>11s} {result.ratio:>9.2f} {wanted:>10s} {mark}"
 
 
