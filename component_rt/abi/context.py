@@ -16,12 +16,12 @@ import attrs
 from component_rt import resources
 from component_rt.abi.blocks import NEAR, far
 from component_rt.abi.mismatch import Mismatch
-from component_rt.abi.site import Entry, LiftedSite
+from component_rt.abi.site import Entry, LiftedSite, Refused
 from component_rt.abi.strings import string_loader, string_storer, text_encoder
 from component_rt.abi.unit import MAX_LIFTED, over_budget
 from component_rt.abi.words import GUEST_WORDS, HOST_WORDS, Words
 from component_rt.handles import CallScope, ResourceHandle, remove_own, resource_handle, trapped
-from core_rt.errors import Trap, TrapCode
+from core_rt.errors import StoreError, Trap, TrapCode
 from core_rt.native import call_int, lifted_int
 from core_rt.vm.structs import CALL_LEFT_MOST, MODE_VALUE, RESULT_U32
 
@@ -149,6 +149,9 @@ class LiftLowerContext:
                 address = call_int(packed)
                 if address <= CALL_LEFT_MOST:
                     address = go_on(packed, address)
+            except StoreError:  # closed, or in use by another thread
+                flags[1] = 1
+                raise
             except BaseException as error:
                 store.unwind(error)
                 error = trapped(error)
@@ -184,6 +187,8 @@ class LiftLowerContext:
             try:
                 address = lifted_int(packed)
                 return answer(packed, address) if address <= CALL_LEFT_MOST else address
+            except Refused as refused:
+                raise refused.reason from None
             except BaseException as error:
                 core.unwind(error)
                 error = trapped(error)

@@ -37,25 +37,30 @@ class HostCall:
 
     def failed(self, error: BaseException, started: bool, scope: CallScope | None, args: tuple[Any, ...]) -> None:
         """`error` ends the call: undo what lowering did, or poison the instance if the guest had begun to run."""
+        if isinstance(error, Refused):
+            self._take_back(scope)
+            raise error.reason from None
         instance = self._instance
         instance.store.core.unwind(error)
         thrown, error = error, trapped(error)
-        if isinstance(error, StoreError):
-            # Closed, or in use by another thread: that thread's call goes on, and switches the flags back.
-            if not instance.store.core.context.depth:
-                for flags in self.flags:
-                    flags[0] = 1
+        if isinstance(error, StoreError):  # closed, or in use by another thread: the guest was not entered
+            self._take_back(scope)
         elif started or isinstance(error, Trap):
             instance.poison(error)
-        elif instance.root.first_trap is None:
-            if scope is not None:
-                scope.rollback()
-            for flags in self.flags:
-                flags[0] = 1
+        else:
+            self._take_back(scope)
         if error is not thrown:
             raise error
         if isinstance(error, Mismatch):
             raise explain(self._label, self._type.params, args) from None
+
+    def _take_back(self, scope: CallScope | None) -> None:
+        """The call was not made."""
+        if self._instance.root.first_trap is None:
+            if scope is not None:
+                scope.rollback()
+            for flags in self.flags:
+                flags[0] = 1
 
 
 class GuestCall(HostCall):
@@ -98,6 +103,13 @@ class GuestCall(HostCall):
         if left <= structs.CALL_LEFT_MOST:
             func.go_on(packed, left)
         own[1] = 1
+
+    def failed(self, error: BaseException, started: bool, scope: CallScope | None, args: tuple[Any, ...]) -> None:
+        """As in the base; here a `StoreError` after the start came out of the guest, for what is refused is `Refused`."""
+        if started and isinstance(error, StoreError):
+            self._instance.poison(error)
+        else:
+            super().failed(error, started, scope, args)
 
     def failed_directly(
         self, error: BaseException, started: bool, scope: CallScope | None, args: tuple[Any, ...]

@@ -59,6 +59,8 @@ GUEST = """(component
   (func (export "posts") (result u32) (canon lift (core func $m "posts")))
   (func (export "told") (param "a" string) (result u32)
     (canon lift (core func $m "told") (memory (core memory $memory)) (realloc (core func $realloc))))
+  (func (export "told-in-steps") (param "a" (list string)) (result u32)
+    (canon lift (core func $m "told") (memory (core memory $memory)) (realloc (core func $realloc))))
   (func (export "u8") (param "a" u8) (result u8) (canon lift (core func $m "id32")))
   (func (export "s8") (param "a" s8) (result s8) (canon lift (core func $m "id32")))
   (func (export "u32") (param "a" u32) (result u32) (canon lift (core func $m "id32")))
@@ -283,16 +285,18 @@ def test_the_host_may_be_called_on_the_way() -> None:
         assert calls == [1]
 
 
-def test_what_the_host_raises_on_the_way_poisons() -> None:
+@pytest.mark.parametrize("kind", [KeyError, rt.StoreError])
+@pytest.mark.parametrize(("name", "argument"), [("told", "x"), ("told-in-steps", ["x"])])
+def test_what_the_host_raises_on_the_way_poisons(kind: type[Exception], name: str, argument: Any) -> None:
     def tell() -> None:
-        raise KeyError("told")
+        raise kind("told")
 
     with rt.Store(engine()) as store:
         api = start(store, tell=tell)
-        with pytest.raises(KeyError):
-            api["told"]("x")
+        with pytest.raises(kind, match="told"):
+            api[name](argument)
         with pytest.raises(rt.InstancePoisoned):
-            api["told"]("x")
+            api[name](argument)
 
 
 def test_an_instance_that_is_active_is_not_entered() -> None:
@@ -309,6 +313,48 @@ def test_an_instance_that_is_active_is_not_entered() -> None:
         assert api["told"]("outer") == 5
         assert api["echo"]("again") == "again"
         assert seen == ["told"]
+
+
+def test_threads_whose_calls_allocate_in_steps_get_their_own_results_or_are_refused() -> None:
+    text = """(component
+      (core module $M (memory (export "memory") 4) (global $next (mut i32) (i32.const 1024))
+        (func (export "realloc") (param i32 i32 i32 i32) (result i32) (local $at i32)
+          (local.set $at (i32.and (i32.add (global.get $next) (i32.const 7)) (i32.const -8)))
+          (global.set $next (i32.add (local.get $at) (local.get 3)))
+          (local.get $at))
+        (func (export "echo") (param i32 i32) (result i32) (global.set $next (i32.const 1024))
+          (i32.store (i32.const 16) (local.get 0)) (i32.store (i32.const 20) (local.get 1)) (i32.const 16)))
+      (core instance $m (instantiate $M))
+      (func (export "echo") (param "a" (list string)) (result (list string))
+        (canon lift (core func $m "echo") (memory (core memory $m "memory")) (realloc (core func $m "realloc")))))"""
+    wrong: list[object] = []
+    stop = threading.Event()
+
+    def work(echo: Any, letter: str) -> None:
+        sent = [letter * i for i in range(9)]
+        while not stop.is_set():
+            try:
+                if echo(sent) != sent:
+                    wrong.append(letter)
+            except rt.StoreError as error:
+                if "another thread" not in str(error):
+                    wrong.append(error)
+            except BaseException as error:
+                wrong.append(error)
+                return
+
+    with rt.Store(engine()) as store:
+        echoes = [instantiate(store, text).exports["echo"] for _ in range(3)]
+        threads = [threading.Thread(target=work, args=(echo, "abc"[i])) for i, echo in enumerate(echoes)]
+        for thread in threads:
+            thread.start()
+        stop.wait(0.3)
+        stop.set()
+        for thread in threads:
+            thread.join()
+        assert not wrong
+        for echo in echoes:
+            assert echo(["still", "usable"]) == ["still", "usable"]
 
 
 def test_threads_that_share_a_store_get_their_own_results_or_are_refused() -> None:
