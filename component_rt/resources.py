@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -293,9 +293,12 @@ class HostResources:
         if self._forget(value):
             self.store.close_host_resource(value)
 
-    def close(self) -> None:
-        """The store is closed: every object that guests still own is closed."""
+    def close(self) -> Iterator[Exception]:
+        """The store is closed: every object that guests still own is closed. Gives what that raised."""
         owned = {id(value): value for value in self.objects if value is not None and id(value) in self.counts}
         self.objects, self.free, self.counts = [None], [], {}
         for value in owned.values():
-            self.store.close_host_resource(value)
+            try:
+                self.store.close_host_resource(value)
+            except Exception as error:
+                yield error

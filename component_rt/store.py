@@ -85,7 +85,7 @@ class Store:
     def close(self) -> None:
         """Free instances and memories, and close the host resources that guests still owned.
 
-        Guests' destructors are not run: their memory is gone.
+        Guests' destructors are not run: their memory is gone. Raises what closing a resource raised, when all are closed.
         """
         if self.core.closed:
             return
@@ -95,9 +95,13 @@ class Store:
             root.release()
         self.roots.clear()
         self.cancellers.clear()
-        for rt in self.host_types.values():
-            rt.host.close()
+        hosts = [rt.host for rt in self.host_types.values()]
         self.host_types.clear()
+        problems = [problem for host in hosts for problem in host.close()]
+        if len(problems) > 1:
+            raise ExceptionGroup("while resources of the host were closed", problems)
+        for problem in problems:
+            raise problem
 
     # ------------------------------------------------------------------------------------------------ limits
 

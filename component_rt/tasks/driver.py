@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import contextvars
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from threading import get_ident
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, final
@@ -118,6 +118,8 @@ class AsyncStore(Store):
         self.cancel_grace = cancel_grace
         self.awaited = 0
         self._nursery: trio.Nursery | None = None
+        self._left_over: list[Awaitable[object]] = []
+        """Resources of the host that are being closed, when there is no nursery any more."""
         self._home = 0
         """The thread of the loop."""
         self.watch: Watch | None = None
@@ -548,14 +550,22 @@ class AsyncStore(Store):
         result = close()
         if inspect.isawaitable(result):
             if self.core.closed or self._nursery is None:
-                if inspect.iscoroutine(result):
-                    result.close()
+                self._left_over.append(result)
                 return
 
             async def wait() -> None:
                 await result
 
             self._nursery.start_soon(wait, name=f"close {value!r}")
+
+    async def close_left_over(self) -> None:
+        """Wait for the resources that are closed together with the store, at most `cancel_grace`, whoever is cancelled."""
+        left_over, self._left_over = self._left_over, []
+        if left_over:
+            with trio.move_on_after(self.cancel_grace, shield=True):
+                async with trio.open_nursery() as nursery:
+                    for closing in left_over:
+                        nursery.start_soon(_awaited, closing)
 
     # ------------------------------------------------------------------------------------------------ streams
 
@@ -643,11 +653,18 @@ class open_store:
         finally:
             store._nursery = None
             with trio.CancelScope(shield=True):
-                store.close()
+                try:
+                    store.close()
+                finally:
+                    await store.close_left_over()
 
 
 def _nothing() -> None:
     return None
+
+
+async def _awaited(closing: Awaitable[object]) -> None:
+    await closing
 
 
 def _has_cancelled(error: BaseException | None) -> bool:

@@ -306,3 +306,90 @@ def test_wrong_handles_are_named_with_their_place() -> None:
             counter.value()
         assert not store.statistics().get("host_resources")
         assert a.dropped() == 1
+
+
+KEEPS = """(component
+  (import "make" (instance $make (export "thing" (type $t (sub resource)))
+    (export "[constructor]thing" (func (param "n" u32) (result (own $t))))))
+  (core func $new (canon lower (func $make "[constructor]thing")))
+  (core module $m (import "" "new" (func $new (param i32) (result i32)))
+    (func (export "keep") (param i32) (drop (call $new (local.get 0)))))
+  (core instance $i (instantiate $m (with "" (instance (export "new" (func $new))))))
+  (func (export "keep") (param "n" u32) (canon lift (core func $i "keep"))))"""
+
+
+def things(closed: list[int], kind: str) -> Any:
+    class Thing:
+        def __init__(self, n: int) -> None:
+            self.n = n
+
+    def close(self: Any) -> None:
+        closed.append(self.n)
+        if self.n % 2:
+            raise KeyError(self.n)
+
+    async def aclose(self: Any) -> None:
+        await trio.sleep(0)
+        close(self)
+
+    setattr(Thing, kind, close if kind == "close" else aclose)
+    linker = rt.Linker(engine())
+    linker.define("make", {"Thing": Thing})
+    return linker
+
+
+def test_closing_a_store_closes_every_resource_that_guests_own() -> None:
+    closed: list[int] = []
+    store = rt.Store(engine())
+    keep = things(closed, "close").instantiate(store, load(KEEPS)).exports["keep"]
+    for n in range(4):
+        keep(n)
+    with pytest.raises(ExceptionGroup, match="resources of the host") as caught:
+        store.close()
+    assert sorted(closed) == [0, 1, 2, 3]
+    assert sorted(error.args for error in caught.value.exceptions) == [(1,), (3,)]
+    assert store.closed
+    with rt.Store(engine()) as other, pytest.raises(KeyError):
+        things(closed, "close").instantiate(other, load(KEEPS)).exports["keep"](5)
+        other.close()
+
+
+def test_a_synchronous_store_cannot_await_the_end_of_a_resource() -> None:
+    store = rt.Store(engine())
+    things([], "aclose").instantiate(store, load(KEEPS)).exports["keep"](2)
+    with pytest.raises(rt.WasmError, match="has only `aclose\\(\\)`"):
+        store.close()
+    assert store.closed
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_leaving_a_trio_store_awaits_the_end_of_resources(cancelled: bool) -> None:
+    closed: list[int] = []
+
+    async def main() -> None:
+        with trio.CancelScope() as scope:
+            async with rt.open_store(engine()) as store:
+                instance = await things(closed, "aclose").instantiate_async(store, load(KEEPS))
+                for n in (0, 2):
+                    await instance.exports["keep"](n)
+                if cancelled:
+                    scope.cancel()
+        assert sorted(closed) == [0, 2]
+
+    trio.run(main)
+
+
+def test_a_resource_that_takes_for_ever_to_end() -> None:
+    class Thing:
+        def __init__(self, n: int) -> None: ...
+
+        async def aclose(self) -> None:
+            await trio.sleep_forever()
+
+    async def main() -> None:
+        linker = rt.Linker(engine())
+        linker.define("make", {"Thing": Thing})
+        async with rt.open_store(engine(), cancel_grace=0.01) as store:
+            await (await linker.instantiate_async(store, load(KEEPS))).exports["keep"](1)
+
+    trio.run(main)
