@@ -100,10 +100,10 @@ class StructRef(ObjectRef):
         given, fields = list(values), type_.composite.fields
         if len(given) != len(fields):
             raise TypeError(f"{len(fields)} fields are wanted, {len(given)} given")
-        offset = store.refs.heap.type_offset(type_)
-        store.refs.make_room()
-        raws = [_raw(store, field, value) for field, value in zip(fields, given)]
-        made: StructRef = StructRef.hold(store.refs, store.refs.heap.new_struct(offset, raws), type_)
+        refs = store.refs
+        offset = refs.heap.type_offset(type_)
+        raw = refs.make(lambda: refs.heap.new_struct(offset, [_raw(store, f, v) for f, v in zip(fields, given)]))
+        made: StructRef = StructRef.hold(refs, raw, type_)
         return made
 
     def _field(self, index: int) -> tuple[FieldType, int]:
@@ -143,11 +143,10 @@ class ArrayRef(ObjectRef):
         store.check()
         if not isinstance(type_.composite, ArrayType):
             raise TypeError(f"not an array type: {type_!r}")
-        field = type_.composite.field
-        offset = store.refs.heap.type_offset(type_)
-        store.refs.make_room()
-        raws = [_raw(store, field, value) for value in values]
-        made: ArrayRef = ArrayRef.hold(store.refs, store.refs.heap.new_array(offset, raws), type_)
+        refs, field, given = store.refs, type_.composite.field, list(values)
+        offset = refs.heap.type_offset(type_)
+        raw = refs.make(lambda: refs.heap.new_array(offset, [_raw(store, field, value) for value in given]))
+        made: ArrayRef = ArrayRef.hold(refs, raw, type_)
         return made
 
     def _element(self, index: int) -> tuple[FieldType, int]:

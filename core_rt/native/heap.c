@@ -51,6 +51,14 @@ static inline uint64_t now(void) {
   return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+/* Bytes to allocate until the next marking starts: as much as is alive, but less where that would reach the limit, so that it ends
+ * in time. Not where little room is left: a marking takes fresh blocks, and a whole one in time of need leaves them together. */
+static uint64_t threshold(const Heap *heap) {
+  uint64_t wanted = heap->live > FIRST_THRESHOLD ? heap->live : FIRST_THRESHOLD;
+  uint64_t room = heap->limit > heap->live ? (heap->limit - heap->live) / 2 : 0;
+  return wanted > room && room > FIRST_THRESHOLD ? room : wanted;
+}
+
 /* ------------------------------------------------------------------------------------------------ the reservation */
 
 static void *map(uint64_t size) {
@@ -88,7 +96,7 @@ int vm_heap_reserve(VMStoreContext *store, uint64_t bytes) {
   heap->marks = marks;
   heap->stack = stack;
   heap->base = base;
-  heap->threshold = FIRST_THRESHOLD;
+  heap->threshold = threshold(heap);
   kinds[0] = BLOCK_TYPES;
   heap->types_at = 64; /* 0 is null */
   heap->types_end = HEAP_BLOCK;
@@ -337,7 +345,7 @@ static void finish(Store *store) {
   heap->allocated = heap->debt = 0;
   heap->hint = 1;
   heap->ending = 0;
-  heap->threshold = heap->live > FIRST_THRESHOLD ? heap->live : FIRST_THRESHOLD;
+  heap->threshold = threshold(heap);
   heap->spare = heap->base ? count_spare(heap) : 0;
   heap->trim_at = heap->top;
 }

@@ -110,9 +110,9 @@ def gc_exhausted(store: Store, fiber: Any) -> int:
 @_framed
 def gc_array_new_elem(store: Store, fiber: Any) -> int:
     type_offset, segment, start, count = fiber.arguments[0:4]
-    store.refs.make_room()
     words = _instance(store, fiber).element_slice(segment, start, count)
-    return store.refs.heap.new_array(type_offset, words)
+    refs = store.refs
+    return refs.make(lambda: refs.heap.new_array(type_offset, words))
 
 
 @_framed

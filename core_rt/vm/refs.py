@@ -14,7 +14,7 @@ between two steps of a guest: no reference may then be anywhere but in the roots
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from core_rt.errors import EngineBug, ExhaustionError, GuestException, StoreError
 from core_rt.native import ffi
@@ -25,6 +25,8 @@ from core_rt.vm import structs
 from core_rt.vm.heap import TAG_OFFSET, Heap
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from core_rt.globals import Global
     from core_rt.instance import Instance
     from core_rt.store import Store
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from core_rt.tag import Tag
     from core_rt.vm.backtrace import Backtrace
 
+_Made = TypeVar("_Made")
 _FIRST_THRESHOLD = 1024
 _FREE = object()
 _STEP = 256 << 10
@@ -248,8 +251,8 @@ class References:
         if len(types) != len(error.values):
             raise TypeError(f"{tag!r} takes {len(types)} values, not {len(error.values)}")
         offset = self.heap.exception_offset(tag.type.type)
-        raws = [to_raw(self.store, type_, value) for type_, value in zip(types, error.values)]
-        exception = self.heap.new_struct(offset, raws)
+        store, heap, values = self.store, self.heap, error.values
+        exception = self.make(lambda: heap.new_struct(offset, [to_raw(store, t, v) for t, v in zip(types, values)]))
         ffi.cast("uint64_t *", self._context.gc_heap)[(exception + TAG_OFFSET) // 8] = int(
             ffi.cast("uintptr_t", tag.definition)
         )
@@ -291,6 +294,15 @@ class References:
         """For a host that makes objects itself: pay for them with some marking. A safepoint."""
         self.safepoint()
         self.heap.native.step(False, _STEP)
+
+    def make(self, build: Callable[[], _Made]) -> _Made:
+        """`build()`, which makes an object for the host; once more after a whole collection if there was no room for it. A safepoint."""
+        self.make_room()
+        try:
+            return build()
+        except ExhaustionError:
+            self.collect()  # references that `build` had at hand are gone
+            return build()
 
     def collect(self) -> int:
         """Free all that no root leads to; returns how many Python objects were let go."""

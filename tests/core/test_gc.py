@@ -259,6 +259,23 @@ def test_the_heap_is_limited():
     made.store.collect()
 
 
+def test_the_host_finds_room_after_a_heap_was_full():
+    """What was alive at the last marking says when the next one begins; that it died since must not be an error."""
+    made, exports = world(gc_heap_bytes=4 << 20)
+    bytes_type, thing = exports["bytes"](1).type, object()
+    held = []
+    with pytest.raises(core_rt.ExhaustionError, match="heap of 4194304 bytes is full"):
+        while True:
+            held.append(core_rt.ArrayRef.new(made.store, bytes_type, [1] * 2000))
+    assert len(held) > 1000
+    held.clear()
+    for i in range(6000):
+        array = core_rt.ArrayRef.new(made.store, bytes_type, [i % 100] * 2000)
+        ref = exports["mixed"](thing)
+        assert ref[5] is thing
+    assert array[0] == 5999 % 100
+
+
 def test_references_of_a_closed_store():
     made, exports = world()
     ref = exports["bytes"](3)
