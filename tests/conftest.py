@@ -1,12 +1,18 @@
-"""Shared by all tests: sums up what the conformance scripts came to."""
+"""Shared by all tests: a code cache of their own, and what the conformance scripts came to."""
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections import Counter
 
 import pytest
 
 from tests.wast.tally import Tally
+
+# What a user's programs left in the cache must not matter, nor grow. Processes that tests start inherit it.
+_CACHE = tempfile.TemporaryDirectory(prefix="component-rt-tests-")
+os.environ.setdefault("COMPONENT_RT_CACHE", _CACHE.name)
 
 # user_properties travel from xdist's workers to the process that writes the summary
 _PROPERTY = "conformance"
