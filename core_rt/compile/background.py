@@ -38,7 +38,10 @@ _Job: TypeAlias = "tuple[weakref.ref[CompiledModule], Functions]"
 
 _IDLE_SECONDS: Final = 10.0
 """A lane's thread ends when there was nothing to do for so long."""
+_QUIET_SECONDS: Final = 0.5
+"""After so long without further work, what was made goes to the cache."""
 _STAND_BACK: Final = 5.0
+"""Seconds that the lane in this process waits at most for guests to have their quick code."""
 LIMITS: Final = Limits(seconds=120, bytes=4 << 30)
 """Of one worker process."""
 
@@ -63,11 +66,15 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 class Lane:
-    """A thread that works off jobs, all that wait at a time, and ends when there are none for a while."""
+    """A thread that works off jobs, all that wait at a time, and ends when there are none for a while.
 
-    def __init__(self, name: str, work: Callable[[list[_Job]], None]) -> None:
+    `rest` is called when there was nothing to do for a moment after work, and before the thread is ended.
+    """
+
+    def __init__(self, name: str, work: Callable[[list[_Job]], None], rest: Callable[[], None]) -> None:
         self.name = name
         self._work = work
+        self._rest = rest
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self.thread: threading.Thread | None = None
@@ -81,10 +88,15 @@ class Lane:
                 self.thread.start()
 
     def _run(self) -> None:
+        worked = False
         while True:
             try:
-                jobs = [self._jobs.get(timeout=_IDLE_SECONDS)]
+                jobs = [self._jobs.get(timeout=_QUIET_SECONDS if worked else _IDLE_SECONDS)]
             except queue.Empty:
+                if worked:
+                    self._rest()
+                    worked = False
+                    continue
                 with self._lock:
                     if not self._jobs.empty():
                         continue
@@ -94,7 +106,9 @@ class Lane:
                 while True:
                     jobs.append(self._jobs.get_nowait())
             self._work([job for job in jobs if job is not None])
+            worked = True
             if None in jobs:
+                self._rest()
                 return
 
     def close(self) -> threading.Thread | None:
@@ -110,12 +124,14 @@ class Background:
     """What optimises for one engine while guests run. Thread-safe."""
 
     def __init__(self) -> None:
-        self._here = Lane("core_rt optimiser", self._compile_here)
-        self._away = Lane("core_rt optimiser by worker", self._compile_away)
+        self._here = Lane("core_rt optimiser", self._compile_here, self._keep)
+        self._away = Lane("core_rt optimiser by worker", self._compile_away, self._keep)
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self._worker: weakref.finalize[..., Any] | None = None
         self._closed = False
+        self._unkept: dict[int, weakref.ref[CompiledModule]] = {}
+        """Modules with code that is not in the cache yet."""
         _every.add(self)
         self.progress: Callable[[int, int], object] | None = None
         """Called with (requests dealt with, requests made) by the thread that dealt with one."""
@@ -157,7 +173,6 @@ class Background:
                     else:
                         assert isinstance(functions, frozenset)
                         self._enter(compiled, compiled.optimise_family(functions, FAMILY_BYTES))
-                        self._keep(compiled)
                 except Exception as failure:  # a program must not die of code that it can do without
                     error = failure
             made = compiled is not None
@@ -185,8 +200,6 @@ class Background:
                     for unit in self._from_worker(compiled, families):
                         self._enter(compiled, unit)
                         left -= 1
-                        if not left:
-                            self._keep(compiled)
                         self._tell(1, True)
                 except Exception as failure:
                     error = failure
@@ -207,11 +220,21 @@ class Background:
         compiled.enter_stored(unit)
         with self._lock:
             compiled.hot_units.append(unit)
+            self._unkept[id(compiled)] = weakref.ref(compiled)
 
-    def _keep(self, compiled: CompiledModule) -> None:
+    def _keep(self) -> None:
+        """Leave what was made in the code cache."""
         with self._lock:
-            units = list(compiled.hot_units)
-        keep_hot(compiled, units)
+            unkept, self._unkept = self._unkept, {}
+        for reference in unkept.values():
+            compiled = reference()
+            if compiled is not None:
+                with self._lock:
+                    units = list(compiled.hot_units)
+                try:
+                    keep_hot(compiled, units)
+                except Exception as error:
+                    self.error = error
 
     def _tell(self, count: int, made: bool, error: Exception | None = None) -> None:
         """Count requests that were dealt with."""

@@ -33,8 +33,10 @@ IMPORTER = """(module
   (func (export "far") (param i32) (result i32) (call $spin (local.get 0))))"""
 
 
-def start(folder: object) -> tuple[core_rt.Engine, core_rt.Store, core_rt.Instance, core_rt.Instance]:
-    engine = core_rt.Engine(core_rt.Config(cache=folder, tick_seconds=0.002))
+def start(
+    folder: object, tick_seconds: float = 0.002
+) -> tuple[core_rt.Engine, core_rt.Store, core_rt.Instance, core_rt.Instance]:
+    engine = core_rt.Engine(core_rt.Config(cache=folder, tick_seconds=tick_seconds))
     store = core_rt.Store(engine)
     linker = core_rt.Linker(engine)
     instance = linker.instantiate(store, core_rt.Module(engine, wasm(SPIN)))
@@ -101,7 +103,7 @@ def test_hot_code_is_replaced_and_kept(tmp_path, monkeypatch, here):
 
 
 def test_short_programs_start_nothing(tmp_path):
-    engine, _, instance, _ = start(tmp_path)
+    engine, _, instance, _ = start(tmp_path, tick_seconds=0.5)
     instance.exports["spin"](10)
     assert not threads_of(engine.compiler.background)
 
