@@ -13,7 +13,7 @@ import wasmtime.component as their_component
 
 import core_rt
 
-from .guests import wat
+from .guests import guest, wat
 from .rows import Pair, row
 
 # The guest gives back where its argument already lies, so that the time is the crossing's.
@@ -56,6 +56,16 @@ _API = """(component
       (canon lift (core func $r "get"))))
   (instance $c (instantiate $C))
   (export "bench:guest/api" (instance $c)))"""
+
+_ECHO = """(component
+  (core module $M
+    (memory (export "memory") 16)
+    (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 65536))
+    (func (export "echo") (param i32 i32) (result i32)
+      (i32.store (i32.const 16) (local.get 0)) (i32.store (i32.const 20) (local.get 1)) (i32.const 16)))
+  (core instance $m (instantiate $M))
+  (func (export "echo") (param "a" string) (result string) (canon lift (core func $m "echo")
+    (memory (core memory $m "memory")) (realloc (core func $m "realloc")))))"""
 
 _CALLS_PER_RUN = 1000
 # `run` calls the other component `n` times with a string of 16 bytes.
@@ -220,11 +230,10 @@ def _between_guests() -> Iterator[Pair]:
         yield Pair(lambda: ours(_CALLS_PER_RUN), lambda: theirs(_CALLS_PER_RUN), 20, 20)
 
 
-@row("component calls", "store + instantiate", target=0.3)
-def _instantiate() -> Iterator[Pair]:
+def _instantiations(text: str) -> Pair:
     import component_rt as rt
 
-    sides = _sides(_API)
+    sides = _sides(text)
 
     def ours() -> None:
         with rt.Store(sides.engine) as store:
@@ -233,4 +242,37 @@ def _instantiate() -> Iterator[Pair]:
     def theirs() -> None:
         sides.their_linker.instantiate(wasmtime.Store(sides.their_engine), sides.their_component)
 
-    yield Pair(ours, theirs, 200, 200)
+    return Pair(ours, theirs, 200, 200)
+
+
+@row("component calls", "store + instantiate, one module", target=1)
+def _instantiate_echo() -> Iterator[Pair]:
+    yield _instantiations(_ECHO)
+
+
+@row("component calls", "store + instantiate, three modules and a resource", target=0.5)
+def _instantiate_api() -> Iterator[Pair]:
+    yield _instantiations(_API)
+
+
+@row("component calls", "store + instantiate, a JavaScript guest of eleven modules", target=0.5)
+def _instantiate_guest() -> Iterator[Pair]:
+    import component_rt as rt
+
+    wasm = guest("kitchen/kitchen_qjs_stub.wasm").read_bytes()
+    engine, their_engine = rt.Engine(core_rt.Config(cache=False)), wasmtime.Engine()
+    linker, their_linker = rt.Linker(engine), their_component.Linker(their_engine)
+    component, theirs_of = rt.Component(engine, wasm), their_component.Component(their_engine, wasm)
+    linker.define_unknown_imports_as_traps(component)
+    their_linker.define_unknown_imports_as_traps(theirs_of)
+
+    def ours() -> None:
+        with rt.Store(engine) as store:
+            linker.instantiate(store, component)
+
+    def theirs() -> None:
+        store = wasmtime.Store(their_engine)
+        store.set_wasi(wasmtime.WasiConfig())
+        their_linker.instantiate(store, theirs_of)
+
+    yield Pair(ours, theirs, 20, 20)

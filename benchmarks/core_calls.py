@@ -95,7 +95,7 @@ def _trap() -> Iterator[Pair]:
         yield Pair(catching(ours, core_rt.Trap), catching(theirs, wasmtime.Trap), 500, 500)
 
 
-@row("core calls", "store + instantiate", target=0.5)
+@row("core calls", "store + instantiate", target=1)
 def _instantiate() -> Iterator[Pair]:
     sides = _sides()
 

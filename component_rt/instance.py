@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from component_rt.handles import ResourceType, Table, trapped
-from component_rt.links import HOST, PLACE, STRIDE
+from component_rt.links import STRIDE
 from component_rt.plan import (
     Builtin,
     Constant,
@@ -38,7 +38,7 @@ from core_rt.errors import InstancePoisoned, StoreError, Trap, TrapCode
 from core_rt.func import Func, func_at
 from core_rt.instance import Instance as CoreInstance
 from core_rt.instance import instantiate as instantiate_core
-from core_rt.native import thread_token
+from core_rt.native import ffi, thread_token
 
 if TYPE_CHECKING:
     from component_rt.abi.codegen import CodeCache
@@ -125,7 +125,8 @@ class ComponentInstance:
     @property
     def members(self) -> list[ComponentInstance]:
         """All instances of the tree, from its root on; none once the store is closed."""
-        return [] if self._runtime is None else self._runtime.instances
+        runtime = self._runtime
+        return [] if runtime is None else [runtime.instance(index) for index in range(len(runtime.plan.instances))]
 
     @property
     def may_enter(self) -> bool:
@@ -189,8 +190,7 @@ class ComponentInstance:
         root = self.root
         if root.first_trap is None:
             root.first_trap = error.first_trap if isinstance(error, InstancePoisoned) else error
-            for member in root.members:
-                member.flags[MAY_ENTER] = 0
+            self.context.forbid_entry()
 
     def run_destructor(self, rt: ResourceType, rep: int, caller: ComponentInstance | None) -> None:
         """Call the destructor of a resource of this instance, entering it from `caller`."""
@@ -279,8 +279,8 @@ class Runtime:
     """
 
     __slots__ = (
+        "_bases",
         "_exports",
-        "_hosts",
         "_links",
         "cache",
         "component",
@@ -303,13 +303,11 @@ class Runtime:
         self.slots: list[Any] = [None] * self.plan.slots
         self.context = ComponentContext(self.plan.layout, store.core, len(store.roots))
         self._exports: Namespace | None = None
-        self._links = component.links
-        self._hosts = 0
-        """Address of the first of the functions that the host answers."""
-        self.instances: list[ComponentInstance] = []
-        for static in self.plan.instances:
-            parent = None if static.parent is None else self.instances[static.parent]
-            self.instances.append(ComponentInstance(self, parent, static.index))
+        self._links = links = component.links
+        self._bases: Any = ffi.new("uint64_t[]", links.bases) if links.bases > 1 or links.hosts.steps else None
+        """See `Links`; the first is that of the functions that the host answers."""
+        self.instances: dict[int, ComponentInstance] = {}
+        """Those that something asked for, the root being the first."""
 
     def run(self) -> ComponentInstance:
         """Do the steps that cannot wait; the root instance."""
@@ -335,7 +333,7 @@ class Runtime:
                 continue
             made = slots[step.slot] = self._instantiate_core(step, run_start=False)
             if made.start is not None:
-                instance = self.instances[step.instance]
+                instance = self.instance(step.instance)
                 entered = instance.shut()
                 yield instance, made.start
                 for member in entered:
@@ -343,16 +341,25 @@ class Runtime:
 
     def _begin(self) -> ComponentInstance:
         """What comes before the steps; the root instance."""
-        root = self.instances[0]
+        root = self.instance(0)
         self.store.roots.append(root)
         for index in self.plan.cancellers:
-            self.store.cancellers.add(self.instances[index])
+            self.store.cancellers.add(self.instance(index))
         hosts = self._links.hosts
         if hosts.steps:
             core = self.store.core
             index = core.late_hosts(len(hosts.steps), self._handler, self._host_face)
-            self._hosts = native.host_funcs(core.context, hosts.plans, index, self.context.address)
+            self._bases[0] = native.host_funcs(core.context, hosts.plans, index, self.context.address)
         return root
+
+    def instance(self, index: int) -> ComponentInstance:
+        """A static instance."""
+        found = self.instances.get(index)
+        if found is None:
+            above = self.plan.instances[index].parent
+            parent = None if above is None else self.instance(above)
+            found = self.instances[index] = ComponentInstance(self, parent, index)
+        return found
 
     def get(self, slot: int) -> Any:
         """What is in a slot; made if nothing was yet."""
@@ -391,8 +398,10 @@ class Runtime:
 
     def release(self) -> None:
         """Let go of everything; the store is closed."""
-        for instance in self.instances:
+        for instance in self.instances.values():
             instance._runtime = None
+            if not self.store.is_async:  # there, what waits for the loop still has to end
+                instance.tree = instance.turns = None
         self.slots.clear()
         self._exports = None
 
@@ -407,7 +416,7 @@ class Runtime:
     def _instantiate(self, step: InstantiateModule) -> Any:
         if not step.starts:
             return self._instantiate_core(step)
-        instance = self.instances[step.instance]
+        instance = self.instance(step.instance)
         entered = instance.shut()
         if self.plan.uses_tasks and self.get(step.module).decoded.start is not None:
             from component_rt.canon.task import with_thread
@@ -420,21 +429,21 @@ class Runtime:
         return made
 
     def _instantiate_core(self, step: InstantiateModule, run_start: bool = True) -> CoreInstance:
-        module, get, core = self.get(step.module), self.get, self.store.core
-        sources = self._links.sources.get(step.slot)
-        if sources is None or not self.plan.self_contained:
+        module, core = self.get(step.module), self.store.core
+        linked = self._links.steps.get(step.slot)
+        if linked is None or not self.plan.self_contained:
             order = [step.imports[wanted.module, wanted.name] for wanted in module.decoded.imports]
-            return instantiate_core(core, module, [get(slot) for slot in order], run_start)
-        slots, hosts = self.slots, self._hosts
-        imports = []
-        for kind, where, offset in sources:
-            if kind == PLACE:
-                imports.append(slots[where].base + offset)
-            elif kind == HOST:
-                imports.append(hosts + offset)
-            else:
-                imports.append(get(where))
-        return CoreInstance(core, module, imports, run_start)
+            return instantiate_core(core, module, [self.get(slot) for slot in order], run_start)
+        links, base, items = linked
+        if links is None:
+            made = CoreInstance(core, module, (), run_start=run_start)
+        else:
+            for number, slot in items:
+                self._bases[number] = self.get(slot).address
+            made = CoreInstance(core, module, (), (links, self._bases), run_start)
+        if base:
+            self._bases[base] = made.base
+        return made
 
     # ------------------------------------------------------------------------------------------------ functions of the host
 
@@ -445,14 +454,14 @@ class Runtime:
         found = self.slots[step.slot]
         if found is None:
             name = step.definition.name if isinstance(step, Builtin) else None
-            found = func_at(self.store.core, self._hosts + STRIDE * number, hosts.types[number], name, hosts)
+            found = func_at(self.store.core, self._bases[0] + STRIDE * number, hosts.types[number], name, hosts)
             self.slots[step.slot] = found
         return found  # type: ignore[no-any-return]
 
     def _handler(self, number: int) -> Callable[[], object]:
         """What answers calls of it."""
         step = self._links.hosts.steps[number]
-        instance, options = self.instances[step.instance], RuntimeOptions(step.options, self)
+        instance, options = self.instance(step.instance), RuntimeOptions(step.options, self)
         if isinstance(step, Lower):
             from component_rt.canon.lower import lower_handler
 
@@ -468,7 +477,7 @@ class Runtime:
         return self.extract(step.instance, step.name)
 
     def _resource(self, step: MakeResource) -> ResourceType:
-        instance = self.instances[step.instance]
+        instance = self.instance(step.instance)
         rt = ResourceType(instance, step.name)
         if step.dtor is not None:
             from component_rt.canon.resource import Destructor
@@ -488,13 +497,13 @@ class Runtime:
         from component_rt.canon.lift import LiftedFunc
 
         options = RuntimeOptions(step.options, self)
-        return LiftedFunc(self.instances[step.instance], step.type, late(step.func, self), options, self.cache)
+        return LiftedFunc(self.instance(step.instance), step.type, late(step.func, self), options, self.cache)
 
     def _lower(self, step: Lower) -> Any:
         from component_rt.canon.lower import lower
 
         options = RuntimeOptions(step.options, self)
-        made = lower(self.instances[step.instance], self.get(step.func), options, step.core_type, self.cache)
+        made = lower(self.instance(step.instance), self.get(step.func), options, step.core_type, self.cache)
         ref = native.ffi.cast("VMFuncRef *", made.address)
         self.context.set("lowerings", step.index, native.address(ref.native_call), native.address(ref.vmctx))
         return made

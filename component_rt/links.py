@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from component_rt.abi.adaptable import is_adaptable
-from component_rt.plan import Builtin, Extract, InstantiateModule, LoadModule, Lower, Plan
+from component_rt.plan import Builtin, Extract, InstantiateModule, LoadModule, Lower, Plan, Remember
 from core_rt.native import ffi
 from core_rt.types import DefType
 from core_rt.vm import structs
@@ -20,23 +20,21 @@ from core_rt.vm import structs
 if TYPE_CHECKING:
     from component_rt.component import Component
 
-__all__ = ["HOST", "ITEM", "PLACE", "HostTable", "Links", "Source"]
+__all__ = ["STRIDE", "HostTable", "Linked", "Links"]
 
-ITEM: Final = 0
-"""Whatever is in slot `where`."""
-PLACE: Final = 1
-"""At an offset from the context of the core instance in slot `where`."""
-HOST: Final = 2
-"""At an offset from the first of the component's host functions."""
 STRIDE: Final = structs.VMHostFuncContext.size
 
 
-class Source(NamedTuple):
-    """Where one import comes from."""
+class Linked(NamedTuple):
+    """How a module's imports are linked: `links` is a `VMLink[]` (None: it has none), its bases those of the run-time's list.
 
-    kind: int
-    where: int
-    offset: int
+    `base` is the number there of the instance that is made (0: nobody asks for it); `items` are numbers and the slots whose items'
+    addresses go there.
+    """
+
+    links: Any
+    base: int
+    items: Sequence[tuple[int, int]]
 
 
 class HostTable:
@@ -77,38 +75,56 @@ def _adapts(plan: Plan, step: Lower) -> bool:
 
 
 class Links:
-    """Host functions, and for each step that instantiates a module of the component the sources of its imports."""
+    """Host functions, and for each step that instantiates a module of the component where its imports are.
 
-    __slots__ = ("_modules", "_steps", "component", "hosts", "sources")
+    An address is an offset from one of `bases` addresses: the first host function, instances' contexts, items.
+    """
+
+    __slots__ = ("_component", "_numbers", "_places", "_steps", "bases", "hosts", "steps")
 
     def __init__(self, component: Component) -> None:
-        self.component = component
+        self._component = component
         self.hosts = HostTable(component)
-        self.sources: dict[int, Sequence[Source]] = {}
+        self.bases = 1
+        self.steps: dict[int, Linked] = {}
         """By the slot of the instance."""
         steps = component.plan.steps
-        self._steps: Mapping[int, Any] = {
-            step.slot: step for step in steps if isinstance(step, Extract | InstantiateModule)
-        }
-        self._modules = {step.slot: step.definition for step in steps if isinstance(step, LoadModule)}
+        self._steps: Mapping[int, Any] = {step.slot: step for step in steps if not isinstance(step, Remember)}
+        self._places: dict[int, list[tuple[int, int]]] = {}
+        """Base and offset of each import, by the slot of the instance."""
+        self._numbers: dict[int, int] = {}
+        """Of the bases that are instances' contexts, by slot."""
+        items: dict[int, list[tuple[int, int]]] = {}
         for step in steps:
             if isinstance(step, InstantiateModule) and step.order is not None:
-                self.sources[step.slot] = tuple([self._source(slot) for slot in step.order])
+                mine = items[step.slot] = []
+                self._places[step.slot] = [self._place(slot, mine) for slot in step.order]
+        for slot, places in self._places.items():
+            links = ffi.new("VMLink[]", places) if places else None
+            self.steps[slot] = Linked(links, self._numbers.get(slot, 0), tuple(items[slot]))
 
-    def _source(self, slot: int) -> Source:
+    def _base(self) -> int:
+        self.bases += 1
+        return self.bases - 1
+
+    def _place(self, slot: int, items: list[tuple[int, int]]) -> tuple[int, int]:
         number = self.hosts.numbers.get(slot)
         if number is not None:
-            return Source(HOST, 0, STRIDE * number)
+            return 0, STRIDE * number
         step = self._steps.get(slot)
-        if isinstance(step, Extract):
-            sources = self.sources.get(step.instance)
-            if sources is not None:
-                template = self.component.module(self._modules[self._steps[step.instance].module]).template
-                offset = template.places.get(step.name)
-                if offset is not None:
-                    return Source(PLACE, step.instance, offset)
-                kind, index = template.exports[step.name]
-                imported = template.imports[kind]
-                if index < len(imported):
-                    return sources[imported[index]]
-        return Source(ITEM, slot, 0)
+        if isinstance(step, Extract) and step.instance in self._places:
+            module = self._steps[self._steps[step.instance].module]
+            assert isinstance(module, LoadModule)
+            template = self._component.module(module.definition).template
+            offset = template.places.get(step.name)
+            if offset is not None:
+                if step.instance not in self._numbers:
+                    self._numbers[step.instance] = self._base()
+                return self._numbers[step.instance], offset
+            kind, index = template.exports[step.name]
+            imported = template.imports[kind]
+            if index < len(imported):
+                return self._places[step.instance][imported[index]]
+        base = self._base()
+        items.append((base, slot))
+        return base, 0

@@ -95,6 +95,9 @@ class Store:
             root.release()
         self.roots.clear()
         self.cancellers.clear()
+        if not self.is_async:
+            self.callees.clear()
+            self._scheduler = self._async_values = None
         hosts = [rt.host for rt in self.host_types.values()]
         self.host_types.clear()
         problems = [problem for host in hosts for problem in host.close()]

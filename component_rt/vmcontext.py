@@ -94,6 +94,12 @@ class ComponentContext:
         """The flags words of a static instance: a `uint32_t *`."""
         return ffi.cast("uint32_t *", self.address + self.layout.offsets["flags"] + instance * VMInstanceFlags.size)
 
+    def forbid_entry(self) -> None:
+        """Switch `may_enter` of every instance off."""
+        flags = self.flags(0)
+        for instance in range(self.layout.instances):
+            flags[2 * instance + MAY_ENTER] = 0
+
     def set(self, region: str, index: int, *pointers: int) -> None:
         """Set entry `index` of a region, once."""
         at = self.layout.offsets[region] // 8 + index * len(pointers)

@@ -32,6 +32,7 @@ class Global:
         self.address = native.keep(store.context, structs.VMGlobalDefinition.size)
         """Of the definition."""
         self.definition: Any = ffi.cast("VMGlobalDefinition *", self.address)
+        store.globals[self.address] = self
         self._set(to_raw(store, type_.content, value))
         if isinstance(type_.content, RefType):
             store.refs.add_global(self)

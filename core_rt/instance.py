@@ -12,9 +12,10 @@ from core_rt.globals import Global
 from core_rt.memory import Memory
 from core_rt.native import ffi
 from core_rt.native import instantiate as make
+from core_rt.native import instantiate_linked as make_linked
 from core_rt.table import Table
 from core_rt.tag import Tag
-from core_rt.types import DefType, ExternType, GlobalType, MemoryType, TableType, TagType, matches_extern
+from core_rt.types import V128, DefType, ExternType, GlobalType, MemoryType, TableType, TagType, matches_extern
 from core_rt.vm import structs
 from core_rt.vm.constexpr import evaluate, is_funcref
 
@@ -41,7 +42,7 @@ def instantiate(store: Store, module: Module, imports: Sequence[Extern], run_sta
     if module.engine is not store.engine:
         raise StoreError("the module was made with another engine than the store")
     check_imports(store, module, imports)
-    return Instance(store, module, imports, run_start)
+    return Instance(store, module, imports, run_start=run_start)
 
 
 def check_imports(store: Store, module: Module, imports: Sequence[Extern]) -> None:
@@ -105,8 +106,15 @@ class Instance:
         "template",
     )
 
-    def __init__(self, store: Store, module: Module, imports: Sequence[Extern | int], run_start: bool = True) -> None:
-        """`imports` are items, or addresses of what stands for functions, memories and tables; their types were compared.
+    def __init__(
+        self,
+        store: Store,
+        module: Module,
+        imports: Sequence[Extern],
+        linked: tuple[Any, Any] | None = None,
+        run_start: bool = True,
+    ) -> None:
+        """The types of `imports` were compared. `linked`: links and bases in their place (`native.instantiate_linked`).
 
         Without `run_start`, calling `start` is left to the caller.
         """
@@ -126,21 +134,14 @@ class Instance:
         self._items: dict[tuple[str, int], Any] = {}
         self._dropped: Set[int] = template.dropped
         try:
-            self.base = make(
-                store.context, template.plan, number, [i if isinstance(i, int) else i.address for i in imports]
-            )
-            """Address of the context."""
+            if linked is None:
+                self.base = make(store.context, template.plan, number, [item.address for item in imports])
+                """Address of the context."""
+            else:
+                self.base = make_linked(store.context, template.plan, number, *linked)
         except ExhaustionError:
             store.unreserve(template)
             raise
-        if template.named:
-            self._items.update(
-                {
-                    (kind, index): imports[at]
-                    for kind in ("global", "tag")
-                    for index, at in enumerate(template.imports[kind])
-                }
-            )
         instances.append(self)
         store.modules[module] = None
         if template.uses_heap:
@@ -366,9 +367,20 @@ class Instance:
             place = ffi.cast("VMFunctionImport *", self.base + layout.func_import(index))
             place.native_call = ffi.cast("VMFuncRef *", place.funcref).native_call
 
+    def global_at(self, address: int) -> Global:
+        """The global whose definition has that address."""
+        layout = self.module.layout
+        number = (address - self.base - layout.globals) // structs.VMGlobalDefinition.size
+        return self.global_(layout.num_imported_globals + number)
+
     def global_raw(self, index: int) -> int:
         """The raw value of a global, for constant expressions."""
-        return self.global_(index).word
+        imported, offset = self.module.layout.global_(index)
+        place = ffi.cast("uint64_t *", self.base + offset)
+        if imported:
+            place = ffi.cast("uint64_t **", self.base + offset)[0]
+        wide = self.module.decoded.globals[index].content is V128
+        return int(place[0] | place[1] << 64) if wide else int(place[0])
 
     def constant_reference(self, op: int, imm: Any, stack: list[int]) -> int:
         """Instructions of constant expressions that make heap objects."""
@@ -400,6 +412,11 @@ class Instance:
             roots = self._element_roots.pop(number, None)
             if roots is not None:
                 roots.count = 0
+
+    def release(self) -> None:
+        """The store is closed: let go of what refers to this instance."""
+        self._items.clear()
+        self._exports = None
 
     def __repr__(self) -> str:
         return f"<Instance of {self.module!r}>"

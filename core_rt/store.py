@@ -33,7 +33,8 @@ from core_rt.vm.refs import References
 if TYPE_CHECKING:
     from core_rt.engine import Engine
     from core_rt.func import Func
-    from core_rt.instance import Instance
+    from core_rt.globals import Global
+    from core_rt.instance import Extern, Instance
     from core_rt.memory import Memory
     from core_rt.module import Module
     from core_rt.table import Table
@@ -85,6 +86,7 @@ class Store:
         "data",
         "engine",
         "funcs",
+        "globals",
         "instances",
         "level",
         "limits",
@@ -121,7 +123,9 @@ class Store:
         self.modules: dict[Module, None] = {}
         self.memories: list[Memory] = []
         """Those that there is a Python object for."""
-        self.tags: list[Any] = []
+        self.tags: list[Tag] = []
+        self.globals: dict[int, Global] = {}
+        """Those that belong to no instance, by address."""
         self.funcs: list[Func] = []
         self.memory_bytes = self.memory_count = self.table_elements = self.table_count = 0
         self._host_word: memoryview | None = None
@@ -167,6 +171,8 @@ class Store:
         self.closed = True
         for memory in self.memories:
             memory.release()
+        for instance in self.instances:
+            instance.release()
         for items in (
             self.instances,
             self.memories,
@@ -175,6 +181,7 @@ class Store:
             self._hosts,
             self._host_contexts,
             self._late_hosts,
+            self.globals,
             self._loose,
         ):
             items.clear()
@@ -336,13 +343,21 @@ class Store:
                 return face(host.index - first)
         raise EngineBug(f"nobody knows host function {host.index}")
 
-    def item_at(self, kind: str, address: int) -> Func | Memory | Table:
-        """The function, memory or table with that address."""
+    def item_at(self, kind: str, address: int) -> Extern:
+        """The item whose reference or definition has that address."""
         if kind == "func":
             return self.func_at(address)
         if kind == "memory":
             return self.memory_at(ffi.cast("VMMemoryDefinition *", address).handle)
-        return self.table_at(ffi.cast("VMTableDefinition *", address).handle)
+        if kind == "table":
+            return self.table_at(ffi.cast("VMTableDefinition *", address).handle)
+        if kind == "tag":
+            return self.tags[ffi.cast("VMTagDefinition *", address).handle - 1]  # type: ignore[no-any-return]
+        found = self.globals.get(address)
+        if found is None:
+            instance = next(i for i in self.instances if i.base <= address < i.base + i.module.layout.size)
+            found = instance.global_at(address)
+        return found
 
     def memory_at(self, handle: int) -> Memory:
         """The memory whose definition has that handle."""

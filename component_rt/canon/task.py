@@ -55,6 +55,7 @@ def with_thread(store: Store, inst: ComponentInstance, function: Callable[..., A
             scheduler.nested -= 1
             scheduler.current = outer
             thread.tree.threads.pop(thread, None)
+            del task.threads[thread]
             inst.threads.remove(thread.index)
 
     return run

@@ -23,7 +23,7 @@ class Instantiation(HostCall):
     __slots__ = ("_runtime",)
 
     def __init__(self, store: AsyncStore, runtime: Runtime, context: contextvars.Context) -> None:
-        root = runtime.instances[0]
+        root = runtime.instance(0)
         self.store = store
         self.label = "instantiate"
         self.tree = Tree.of(root)

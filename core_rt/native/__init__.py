@@ -31,7 +31,16 @@ from core_rt.native.fiber import (
     running,
     thread_token,
 )
-from core_rt.native.instance import component, grow_table, host_func, host_funcs, instantiate, keep, share_memory
+from core_rt.native.instance import (
+    component,
+    grow_table,
+    host_func,
+    host_funcs,
+    instantiate,
+    instantiate_linked,
+    keep,
+    share_memory,
+)
 from core_rt.native.lib import CData, Shim, address, ffi, lib, pointer
 from core_rt.native.memory import Image, Reservation, set_pool_limits, statistics
 from core_rt.native.store import StoreContext, interrupt_engine, new_block
@@ -68,6 +77,7 @@ __all__ = [
     "host_func",
     "host_funcs",
     "instantiate",
+    "instantiate_linked",
     "interrupt_engine",
     "is_parked",
     "keep",

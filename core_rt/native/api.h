@@ -125,6 +125,10 @@ typedef struct VMTemplate {
   uint32_t funcref_count;
   uint32_t imported_funcs;
 } VMTemplate;
+typedef struct VMLink {
+  uint32_t base;
+  uint32_t offset;
+} VMLink;
 typedef struct VMHostPlan {
   void *native_call;
   void *signature;
@@ -133,6 +137,8 @@ typedef struct VMHostPlan {
   uint64_t place;
 } VMHostPlan;
 uint64_t vm_instantiate(VMStoreContext *store, const VMTemplate *plan, uint64_t handle, const uint64_t *imports);
+uint64_t vm_instantiate_linked(VMStoreContext *store, const VMTemplate *plan, uint64_t handle, const VMLink *links,
+                               const uint64_t *bases);
 void vm_share(VMMemoryDefinition *to, const VMMemoryDefinition *from);
 int vm_table_grow(VMTableDefinition *table, uint64_t elements);
 uint64_t vm_keep(VMStoreContext *store, uint64_t size);

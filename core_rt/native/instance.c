@@ -35,7 +35,10 @@ static inline VMTableDefinition *tables_of(const InstanceHeader *block) {
 static InstanceHeader *new_block(uint64_t size) {
   if (size < MAPPED_FROM) return calloc(1, size);
   void *block = mmap(NULL, vm_round_to_page(size), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  return block == MAP_FAILED ? NULL : block;
+  if (block == MAP_FAILED) return NULL;
+  /* The kernel joins neighbouring mappings; a huge page under them would make all of it resident. */
+  madvise(block, vm_round_to_page(size), MADV_NOHUGEPAGE);
+  return block;
 }
 
 static void free_block(InstanceHeader *block, uint64_t size) {
@@ -107,15 +110,13 @@ static bool make_tables(InstanceHeader *block, const VMTemplate *plan, uint64_t 
   return true;
 }
 
-static void set_imports(uint8_t *context, const VMTemplate *plan, const uint64_t *imports) {
-  for (uint64_t i = 0; i < plan->import_count; i++) {
-    uint8_t *place = context + (plan->imports[i] & ~1u);
-    if (plan->imports[i] & 1) {
-      VMFuncRef *ref = (VMFuncRef *)imports[i];
-      *(VMFunctionImport *)place = (VMFunctionImport){ref->native_call, ref->tail_call, ref->vmctx, ref};
-    } else { /* the other four kinds have the same shape */
-      *(VMMemoryImport *)place = (VMMemoryImport){(void *)imports[i], NULL};
-    }
+static inline void set_import(uint8_t *context, uint32_t where, uint64_t address) {
+  uint8_t *place = context + (where & ~1u);
+  if (where & 1) {
+    VMFuncRef *ref = (VMFuncRef *)address;
+    *(VMFunctionImport *)place = (VMFunctionImport){ref->native_call, ref->tail_call, ref->vmctx, ref};
+  } else { /* the other four kinds have the same shape */
+    *(VMMemoryImport *)place = (VMMemoryImport){(void *)address, NULL};
   }
 }
 
@@ -128,10 +129,10 @@ static void set_functions(VMContextHeader *context, const VMTemplate *plan) {
   }
 }
 
-/* A new instance: number `handle` of the store; `imports` has the address of a VMFuncRef or of a definition for each import. */
-uint64_t vm_instantiate(VMStoreContext *store, const VMTemplate *plan, uint64_t handle, const uint64_t *imports) {
+/* Number `handle` of the store, its imports still missing. */
+static VMContextHeader *make_instance(VMStoreContext *store, const VMTemplate *plan, uint64_t handle) {
   InstanceHeader *block = new_block(plan->size);
-  if (!block) return 0;
+  if (!block) return NULL;
   memcpy(block, plan->prefix, plan->prefix_size);
   block->handle = handle;
   block->store = store;
@@ -140,13 +141,12 @@ uint64_t vm_instantiate(VMStoreContext *store, const VMTemplate *plan, uint64_t 
     empty(block);
     free_block(block, plan->size);
     errno = error;
-    return 0;
+    return NULL;
   }
   VMContextHeader *context = (VMContextHeader *)context_of(block);
   context->store = store;
   context->builtins = store->builtins;
   context->handle = handle;
-  set_imports((uint8_t *)context, plan, imports);
   set_functions(context, plan);
   for (uint64_t i = 0; i < plan->data_count; i++) {
     const VMDataPlan *data = &plan->data[i];
@@ -154,6 +154,24 @@ uint64_t vm_instantiate(VMStoreContext *store, const VMTemplate *plan, uint64_t 
   }
   block->next = ((Store *)store)->instances;
   ((Store *)store)->instances = block;
+  return context;
+}
+
+/* A new instance; `imports` has the address of a VMFuncRef or of a definition for each import. */
+uint64_t vm_instantiate(VMStoreContext *store, const VMTemplate *plan, uint64_t handle, const uint64_t *imports) {
+  VMContextHeader *context = make_instance(store, plan, handle);
+  if (!context) return 0;
+  for (uint64_t i = 0; i < plan->import_count; i++) set_import((uint8_t *)context, plan->imports[i], imports[i]);
+  return (uint64_t)context;
+}
+
+/* The same with addresses that are some offset from something known. */
+uint64_t vm_instantiate_linked(VMStoreContext *store, const VMTemplate *plan, uint64_t handle, const VMLink *links,
+                               const uint64_t *bases) {
+  VMContextHeader *context = make_instance(store, plan, handle);
+  if (!context) return 0;
+  for (uint64_t i = 0; i < plan->import_count; i++)
+    set_import((uint8_t *)context, plan->imports[i], bases[links[i].base] + links[i].offset);
   return (uint64_t)context;
 }
 

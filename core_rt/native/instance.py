@@ -6,7 +6,16 @@ from collections.abc import Sequence
 
 from core_rt.native.lib import CData, exhausted, ffi, lib
 
-__all__ = ["component", "grow_table", "host_func", "host_funcs", "instantiate", "keep", "share_memory"]
+__all__ = [
+    "component",
+    "grow_table",
+    "host_func",
+    "host_funcs",
+    "instantiate",
+    "instantiate_linked",
+    "keep",
+    "share_memory",
+]
 
 _instantiate = lib.vm_instantiate
 _host_func = lib.vm_host_func
@@ -19,6 +28,14 @@ def instantiate(context: CData, plan: CData, number: int, imports: Sequence[int]
     `imports` has the address of a `VMFuncRef` or a definition for each import.
     """
     made = _instantiate(context, plan, number, imports or _NULL)
+    if not made:
+        exhausted("no memory for an instance")
+    return made
+
+
+def instantiate_linked(context: CData, plan: CData, number: int, links: CData, bases: CData) -> int:
+    """As `instantiate`; import i is found `links[i].offset` bytes from `bases[links[i].base]`."""
+    made = lib.vm_instantiate_linked(context, plan, number, links, bases)
     if not made:
         exhausted("no memory for an instance")
     return made

@@ -14,6 +14,7 @@ _Static_assert(VALUES_AT + VALUES_CAPACITY * VALRAW_SIZE <= POLL_OFFSET, "the po
 VMStoreContext *vm_store_new(void) {
   void *block = mmap(NULL, POLL_OFFSET + POLL_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (block == MAP_FAILED) return NULL;
+  madvise(block, POLL_OFFSET + POLL_SIZE, MADV_NOHUGEPAGE); /* most of the values are never used */
   vm_store_renew(block);
   return block;
 }

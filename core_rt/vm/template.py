@@ -73,11 +73,9 @@ class Template:
     table_elements: int
     exports: Mapping[str, tuple[str, int]] = attrs.field(factory=dict)
     places: Mapping[str, int] = attrs.field(factory=dict)
-    """Offsets of exported functions, memories and tables of its own that can be imported by their address; not of all."""
+    """Offsets of exports of its own that can be imported by their address: not of all functions, and not of tags."""
     imports: Mapping[str, Sequence[int]] = attrs.field(factory=dict)
     """For each kind, which of the imports belong to its index space."""
-    named: bool = False
-    """Whether it imports globals or tags, which no address leads to."""
     segments: Mapping[int, tuple[TableSegment, ...]] = attrs.field(factory=dict)
     """By table."""
     dropped: frozenset[int] = frozenset()
@@ -233,7 +231,6 @@ def module_template(
         exports={e.name: (e.kind, e.index) for e in decoded.exports},
         places=_places(layout, decoded, ready),
         imports=by_kind,
-        named=bool(by_kind["global"] or by_kind["tag"]),
         segments=segments,
         dropped=dropped,
         late=Late(**late) if late else None,
@@ -254,7 +251,7 @@ def _functions(plan: _Plan, decoded: DecodedModule, ready: int, tail_stub: Calla
 
 
 def _places(layout: ModuleLayout, decoded: DecodedModule, ready: int) -> dict[str, int]:
-    """Where exports are that can be imported without more ado: functions that are ready, memories, tables."""
+    """Where exports are that can be imported without more ado: functions that are ready, and what the module defines besides."""
     found = {}
     for export in decoded.exports:
         at, imported = 0, True
@@ -265,6 +262,8 @@ def _places(layout: ModuleLayout, decoded: DecodedModule, ready: int) -> dict[st
             imported, at = layout.memory(export.index)
         elif export.kind == "table":
             imported, at = layout.table(export.index)
+        elif export.kind == "global":
+            imported, at = layout.global_(export.index)
         if not imported:
             found[export.name] = at
     return found

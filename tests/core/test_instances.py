@@ -1,0 +1,177 @@
+"""Instances: what they begin with, whatever was there before; what is left of them when their store is closed."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import pytest
+
+import core_rt
+from core_rt import native
+from tests.core.support import World, wasm
+
+PAGE = 65536
+ENGINE = core_rt.Engine(core_rt.Config(cache=False))
+LINKER = core_rt.Linker(ENGINE)
+
+
+def module(text: str) -> core_rt.Module:
+    return core_rt.Module(ENGINE, wasm(text))
+
+
+PLAIN = module('(module (memory (export "m") 2 10))')
+SMALL = module('(module (memory (export "m") 1) (data (i32.const 100) "small"))')
+LARGE = module(f'(module (memory (export "m") 3) (data (i32.const 5) "{"large" * 20_000}"))')
+
+
+def test_memories_begin_the_same_whatever_they_were_before() -> None:
+    """They come out of one pool, with the pages and the image that the last user had."""
+    native.set_pool_limits(reservations=0)
+    native.set_pool_limits(reservations=128)
+    wanted = {
+        PLAIN: bytes(2 * PAGE),
+        SMALL: bytes(100) + b"small" + bytes(PAGE - 105),
+        LARGE: bytes(5) + b"large" * 20_000 + bytes(3 * PAGE - 100_005),
+    }
+    for which in (PLAIN, LARGE, LARGE, PLAIN, SMALL, SMALL, LARGE, SMALL, PLAIN, PLAIN):
+        with core_rt.Store(ENGINE) as store:
+            memory = LINKER.instantiate(store, which).exports["m"]
+            assert bytes(memory.data) == wanted[which]
+            if which is PLAIN:
+                memory.grow(3)
+                assert not any(memory.data)
+            memory.data[:] = b"\xff" * len(memory.data)
+
+
+def test_tables_and_globals_are_each_instances_own() -> None:
+    both = module(
+        """(module (table (export "t") 3 funcref) (elem (i32.const 1) $f) (global (export "g") (mut i32) (i32.const 7))
+        (func $f (export "f") (result i32) (global.get 0)))"""
+    )
+    with core_rt.Store(ENGINE) as store:
+        one, two = (LINKER.instantiate(store, both).exports for _ in range(2))
+        one["g"].value = 8
+        one["t"][0] = one["f"]
+        assert (one["t"][1](), two["t"][1]()) == (8, 7)
+        assert two["t"][0] is None and one["t"].grow(2) == 3 and len(two["t"]) == 3
+    with core_rt.Store(ENGINE) as store:
+        third = LINKER.instantiate(store, both).exports
+        assert third["g"].value == 7 and third["t"][0] is None and third["t"][1] is third["f"]
+
+
+def test_what_is_imported_is_the_same_object_when_it_is_exported_again() -> None:
+    world = World()
+    first = world.load(
+        """(module (memory (export "m") 1) (table (export "t") 2 externref) (global (export "g") (mut i64) (i64.const 1))
+        (tag (export "e") (param i32)) (func (export "f") (result i32) i32.const 3))"""
+    )
+    for name, item in first.items():
+        world.linker.define("first", name, item)
+    again = world.load(
+        """(module (import "first" "m" (memory 1)) (import "first" "t" (table 2 externref))
+        (import "first" "g" (global (mut i64))) (import "first" "e" (tag (param i32)))
+        (import "first" "f" (func (result i32)))
+        (export "m" (memory 0)) (export "t" (table 0)) (export "g" (global 0)) (export "e" (tag 0)) (export "f" (func 0)))"""
+    )
+    for name, item in first.items():
+        assert again[name] is item, name
+    loose = core_rt.Global(world.store, core_rt.GlobalType(core_rt.I64, True), 9)
+    world.linker.define("first", "g", loose)
+    other = world.load('(module (import "first" "g" (global (mut i64))) (export "g" (global 0)))')
+    assert other["g"] is loose
+
+
+def test_more_exports_than_a_template_prepares() -> None:
+    functions = "".join(f'(func (export "f{i}") (result i32) i32.const {i})' for i in range(700))
+    with core_rt.Store(ENGINE) as store:
+        exports = LINKER.instantiate(store, module(f"(module {functions})")).exports
+        assert [exports[f"f{i}"]() for i in (0, 511, 512, 699)] == [0, 511, 512, 699]
+
+
+def test_nothing_is_counted_for_an_instance_that_could_not_be_made() -> None:
+    limits = core_rt.Limits(memory_bytes=3 * PAGE, table_elements=4, memories=2)
+    with core_rt.Store(ENGINE, limits=limits) as store:
+        LINKER.instantiate(store, PLAIN)
+        before = store.statistics()
+        for text in (
+            "(module (memory 2))",
+            "(module (memory 1) (table 5 funcref))",
+            "(module (memory 0) (memory 0))",
+        ):
+            with pytest.raises(core_rt.ExhaustionError):
+                LINKER.instantiate(store, module(text))
+        assert store.statistics() == before
+        LINKER.instantiate(store, module("(module (memory 1) (table 4 funcref))"))
+
+
+def test_no_data_is_written_when_elements_do_not_fit() -> None:
+    world = World()
+    first = world.load('(module (memory (export "m") 1) (table (export "t") 1 funcref))')
+    for name, item in first.items():
+        world.linker.define("first", name, item)
+    with pytest.raises(core_rt.Trap):
+        world.load(
+            """(module (import "first" "m" (memory 1)) (import "first" "t" (table 1 funcref))
+            (elem (i32.const 1) $f) (data (i32.const 0) "data") (func $f))"""
+        )
+    assert first["m"].read(0, 4) == bytes(4)
+
+
+def test_a_closed_store_is_gone_without_the_collector() -> None:
+    text = """(module (import "h" "f" (func $f)) (memory (export "m") 1) (table (export "t") 1 funcref) (elem (i32.const 0) $f)
+      (global (export "g") i32 (i32.const 1)) (func (export "go") call $f (call_indirect (i32.const 0))))"""
+    loaded = module(text)
+    calls: list[int] = []
+    linker = core_rt.Linker(ENGINE)
+    linker.define_func("h", "f", core_rt.FuncType([], []), lambda: calls.append(1))
+    gc.collect()
+    stores = native.statistics()["stores"]
+    gc.disable()
+    try:
+        with core_rt.Store(ENGINE) as store:
+            exports = linker.instantiate(store, loaded).exports
+            exports["go"]()
+            assert exports["g"].value == 1 and len(exports["m"].data) == PAGE and exports["t"][0] is not None
+        gone = weakref.ref(store)
+        del store, exports
+        assert gone() is None
+        assert native.statistics()["stores"] == stores
+    finally:
+        gc.enable()
+    assert len(calls) == 2
+
+
+def test_what_is_held_of_a_closed_store_refuses_and_reaches_no_other() -> None:
+    adds = module(
+        """(module (memory (export "m") 1) (table (export "t") 1 funcref) (global (export "g") (mut i32) (i32.const 0))
+        (func (export "f") (param i32) (result i32) (i32.store (i32.const 0) (local.get 0)) (local.get 0)))"""
+    )
+    store = core_rt.Store(ENGINE)
+    instance = LINKER.instantiate(store, adds)
+    held = dict(instance.exports)
+    assert held["f"](5) == 5
+    view = held["m"].data
+    store.close()
+    others = [core_rt.Store(ENGINE) for _ in range(3)]
+    exports = [LINKER.instantiate(other, adds).exports for other in others]
+    for other in exports:
+        assert other["f"](9) == 9
+    assert view[0] == 5, "a view stays memory of its own"
+    view[0] = 77
+    with pytest.raises(core_rt.StoreError):
+        held["f"](66)
+    for use in (
+        lambda: held["m"].data,
+        lambda: held["m"].grow(1),
+        lambda: held["t"][0],
+        lambda: held["t"].grow(1),
+        lambda: held["g"].value,
+        lambda: setattr(held["g"], "value", 1),
+        lambda: instance.extern("func", 0),
+    ):
+        with pytest.raises(core_rt.StoreError):
+            use()
+    assert [other["m"].data[0] for other in exports] == [9, 9, 9]
+    for store in others:
+        store.close()
