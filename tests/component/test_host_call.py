@@ -385,3 +385,24 @@ def test_threads_that_share_a_store_get_their_own_results_or_are_refused() -> No
         for thread in threads:
             thread.join()
     assert not wrong
+
+
+def test_a_memory_of_64_bit_addresses() -> None:
+    text = """(component
+      (core module $M (memory (export "memory") i64 4) (global $next (mut i64) (i64.const 1024))
+        (func (export "realloc") (param i64 i64 i64 i64) (result i64) (local $at i64)
+          (local.set $at (i64.and (i64.add (global.get $next) (i64.const 7)) (i64.const -8)))
+          (global.set $next (i64.add (local.get $at) (local.get 3)))
+          (local.get $at))
+        (func (export "echo") (param i64 i64) (result i64) (global.set $next (i64.const 1024))
+          (i64.store (i64.const 16) (local.get 0)) (i64.store (i64.const 24) (local.get 1)) (i64.const 16)))
+      (core instance $m (instantiate $M))
+      (func (export "echo") (param "a" string) (result string)
+        (canon lift (core func $m "echo") (memory (core memory $m "memory")) (realloc (core func $m "realloc"))))
+      (func (export "list") (param "a" (list string)) (result (list string))
+        (canon lift (core func $m "echo") (memory (core memory $m "memory")) (realloc (core func $m "realloc")))))"""
+    with rt.Store(engine()) as store:
+        api = instantiate(store, text).exports
+        for length in (0, 1, 3000, 20_000):
+            assert api["echo"]("é" * length) == "é" * length
+        assert api["list"](["a", "bb", ""]) == ["a", "bb", ""]
