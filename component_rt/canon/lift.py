@@ -22,7 +22,7 @@ __all__ = ["HostCall", "LiftedFunc"]
 class LiftedFunc:
     """A component function that a guest implements (`FuncInst` of the reference semantics)."""
 
-    __slots__ = ("_func", "cache", "instance", "options", "type")
+    __slots__ = ("_func", "_under", "cache", "instance", "options", "type")
 
     def __init__(
         self,
@@ -35,13 +35,19 @@ class LiftedFunc:
         self.instance = instance
         self.type = type_
         self._func = func
+        self._under: LiftedFunc | None = None
         self.options = options
         self.cache = cache
 
     def under(self, names: FuncType) -> LiftedFunc:
         """The function with the names that an export's type gives to its types: classes of values are called after them."""
         type_ = under_names(self.type, names)
-        return self if type_ is self.type else LiftedFunc(self.instance, type_, self._func, self.options, self.cache)
+        if type_ is self.type:
+            return self
+        made = self._under
+        if made is None or made.type is not type_:
+            made = self._under = LiftedFunc(self.instance, type_, self._func, self.options, self.cache)
+        return made
 
     @property
     def func(self) -> Func:

@@ -40,3 +40,9 @@ def test_in_a_trio_store_too() -> None:
             assert await api.next("red") is api.Color.BLUE
 
     trio.run(main)
+
+
+def test_a_function_under_other_names_is_one_thing() -> None:
+    with rt.Store(engine()) as store:
+        api = instantiate(store, SHIM.replace("{name}", "color")).exports["a:b/one"]
+        assert api._item("next") is api._item("next")

@@ -53,7 +53,7 @@ def test_type_checker_and_linter_are_content(tmp_path: Path) -> None:
 
 
 def test_names_that_linters_do_not_like(tmp_path: Path) -> None:
-    text = "package a:b; interface i { record r { l: u8 } variant v { I, O(u8) } f: func(l: r) -> v; } world w { import i; %s }"
+    text = "package a:b; interface i { record r { l: u8 } variant v { I, O(u8) } f: func(l: r) -> v; l: func(); } world w { import i; %s }"
     sources = [generate(wit.parse(text % more).world()) for more in ("", "export l: interface { record i { x: u8 } }")]
     assert all(source.startswith("# ruff: noqa: E741") for source in sources)
     if not (shutil.which("ruff") or importlib.util.find_spec("ruff")):

@@ -67,7 +67,11 @@ class _Item:
     resources: tuple[TypeDef, ...]
 
 
-_DOUBTFUL = {"E741": r"(?<![\w.])[lOI](: | = )", "E742": r"^ *class [lOI]\b"}
+_DOUBTFUL = {
+    "E741": r"(?<![\w.])[lOI](: | = )",
+    "E742": r"^ *class [lOI]\b",
+    "E743": r"^ *(async )?def [lOI]\b",
+}
 """What a linter says to a name, and how such a name is defined."""
 
 
