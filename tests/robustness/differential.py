@@ -33,7 +33,14 @@ _SAME_TRAP = {
     "NULL_STRUCTURE": "NULL_REFERENCE",
     "NULL_ARRAY": "NULL_REFERENCE",
     "NULL_I31": "NULL_REFERENCE",
+    "HEAP_MISALIGNED": "MEMORY_OUT_OF_BOUNDS",  # an address may be both, and nothing says what is looked at first
 }
+
+
+def _trap(name: str) -> str:
+    return f"trap {_SAME_TRAP.get(name, name)}"
+
+
 # Below the size of the stack that the other engine sets aside for asynchronous calls, which it insists on.
 _STACK = 1_900_000
 
@@ -92,7 +99,7 @@ class _Theirs:
             result = self.exports[name](self.store, *values)
         except wasmtime.Trap as trap:
             # an exception that nobody caught is a trap without a code
-            return f"trap {trap.trap_code.name}" if trap.trap_code else "uncaught", []
+            return _trap(trap.trap_code.name) if trap.trap_code else "uncaught", []
         return "ok", result if isinstance(result, list) else [] if result is None else [result]
 
     def memory(self, name: str) -> bytes:
@@ -114,7 +121,7 @@ class _Ours:
         try:
             return "ok", list(self.exports[name].call_raw(list(arguments)))
         except core_rt.Trap as trap:
-            return f"trap {_SAME_TRAP.get(trap.code.name, trap.code.name)}", []
+            return _trap(trap.code.name), []
         except core_rt.GuestException:
             return "uncaught", []
 
