@@ -152,7 +152,7 @@ def _time(call: Callable[[], object], loops: int, clock: Callable[[], float]) ->
 
 def _alternate(pair: Pair) -> Figures:
     ours = theirs = math.inf
-    pieces = _PIECES if min(pair.loops, pair.their_loops) >= 10 * _PIECES else 1
+    pieces = min(_PIECES, pair.loops, pair.their_loops)
     gc.collect()
     gc.disable()  # a collection in the middle of one side's turn is nobody's speed
     try:
