@@ -9,6 +9,7 @@ optimised. Whoever is still found in a loop of its quick code is helped out of i
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, final
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["FAMILY_BYTES", "Heat"]
 
 _SAMPLED_FRAMES: Final = 4
+_LEAST: Final = 0.0005
+"""Seconds of its thread's time in which a guest must have run since the last tick for this one to tell something."""
 _WARM: Final = 2
 _STUCK: Final = 3
 _HOT: Final = 8
@@ -47,6 +50,7 @@ class Heat:
         self._asked: set[int] = set()
         self._loops: dict[int, int] = {}
         self._quick = compiled.compiler.quick
+        self._time = -1.0
 
     def note(self, pcs: Sequence[int]) -> None:
         """A running guest was found at these addresses, innermost first."""
@@ -55,6 +59,9 @@ class Heat:
         quick, self._quick = self._quick, self._compiled.compiler.quick
         if quick != self._quick:
             return  # the time since the last tick went to the compiler
+        since, self._time = self._time, time.thread_time()
+        if 0 <= self._time - since < _LEAST:
+            return  # or to other programs
         self._note_loop(pcs[0])
         found = {self._compiled.quick_function(pc) for pc in pcs[:_SAMPLED_FRAMES]}
         seen = {defined for defined in found if defined is not None and defined not in self._asked}

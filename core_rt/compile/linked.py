@@ -129,7 +129,9 @@ class LinkedCode:
         if fd is not None and not self._absolute:
             try:
                 self.address = arena.map(fd, PAGE, self.size)
-                if isinstance(self._block.obj, mmap.mmap):  # the checksum was taken through pages that are not needed again
+                if isinstance(
+                    self._block.obj, mmap.mmap
+                ):  # the checksum was taken through pages that are not needed again
                     self._block.obj.madvise(mmap.MADV_DONTNEED, PAGE, max(PAGE, self.size & -PAGE))
                 return
             except OSError:  # a file system whose files must not run
