@@ -240,6 +240,7 @@ class HostCall:
         "done",
         "error",
         "hosts",
+        "inline",
         "label",
         "on_done",
         "on_quiet",
@@ -249,6 +250,7 @@ class HostCall:
         "store",
         "task",
         "tree",
+        "within",
     )
 
     def __init__(
@@ -275,6 +277,9 @@ class HostCall:
         self.hosts = 0
         """How many host functions are being awaited for it; `on_quiet()` is called when the last has ended."""
         self.on_quiet: Callable[[], None] = _nothing
+        self.inline = False
+        """Whether host functions have been awaited in the task that made the call, in a host function of the call `within`."""
+        self.within: HostCall | None = None
         self.caller: Any = None
         """The trio task that waits for the call."""
         self.context: Any = context

@@ -10,8 +10,8 @@ everything else that is ready have its turn and continues the guest in a worker 
 the host, that happens here again.
 
 Cancellation of a call: a guest's asynchronous function is told (`task.cancel` protocol) and has `cancel_grace` seconds to end the
-call. One that is computing cannot be told: it is on trial (`_trials`) until it waits, and stopped when it is found computing at
-the end of `_STRIKES` ticks. A synchronous function cannot be told at all: it is stopped when its tick is over, or at once if a
+call. One that is computing cannot be told: it is on trial (`_trials`) until it waits, and stopped when it has gone on for
+`_ALLOWANCE` ticks. A synchronous function cannot be told at all: it is stopped when its tick is over, or at once if a
 host function holds it up. Stopping means that its tree of instances is poisoned; others go on.
 Many guests do not import `task.cancel`: they have no idea of cancellation, and some fall over when told of it. Their calls are left
 alone: the task goes on without anybody who wants its result, unless it is computing.
@@ -37,7 +37,7 @@ from component_rt.tasks.deadlock import Watch
 from component_rt.tasks.instantiate import Instantiation
 from component_rt.tasks.pending import Pending, waits_for_itself
 from component_rt.tasks.quick import quick_call
-from component_rt.tasks.scheduler import ASIDE, Tree
+from component_rt.tasks.scheduler import ASIDE, Tree, call_of
 from component_rt.tasks.thread import Steps, Thread
 from core_rt.errors import InstancePoisoned, StoreError, Trap, TrapCode
 from core_rt.vm import structs
@@ -52,8 +52,8 @@ if TYPE_CHECKING:
 __all__ = ["AsyncStore", "open_store"]
 
 _TICKS_BETWEEN_CHECKPOINTS = 64
-_STRIKES = 2
-"""At the end of how many ticks the guest of a cancelled call may be found computing before it is stopped."""
+_ALLOWANCE = 1.5
+"""How many ticks of processor time the guest of a cancelled call may go on computing before it is stopped."""
 _INTERRUPT = structs.STATUS_INTERRUPT
 _HOST_CALL = structs.STATUS_HOST_CALL
 
@@ -132,8 +132,13 @@ class AsyncStore(Store):
         self._asides: list[Tree] = []
         """Trees whose awaited host function has ended."""
         self._preempted: dict[Tree, None] = {}
-        self._trials: dict[HostCall, int] = {}
-        """Cancelled calls whose guests were computing, and how many ticks they have gone on with it since."""
+        self._trials: dict[HostCall, float] = {}
+        """Cancelled calls whose guests were computing, and for how many ticks they have gone on with it since."""
+        self._quiet: trio.Event | None = None
+        self._here = False
+        """Whether the task of a call of synchronous type is running that call's guest."""
+        self._handed: tuple[Pending, Any] | None = None
+        """A host function that holds up the call which is being run so."""
         self.scheduler.notify = self.notify
         self.core.on_interrupt = self._interrupted
 
@@ -158,6 +163,18 @@ class AsyncStore(Store):
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel()
         super().close()
+
+    def ended(self) -> None:
+        """A host function has ended."""
+        self.awaited -= 1
+        if not self.awaited and self._quiet is not None:
+            self._quiet.set()
+
+    async def quiet(self) -> None:
+        """Wait until no host function is being awaited: those in tasks of the user's have been cancelled, and may clean up."""
+        if self.awaited:
+            self._quiet = trio.Event()
+            await self._quiet.wait()
 
     def statistics(self) -> dict[str, int]:
         """As for any store; `awaited` are host functions being awaited, `threads` guest threads that are not done."""
@@ -292,8 +309,7 @@ class AsyncStore(Store):
         if failure is None and status == _INTERRUPT:
             self._preempted[tree] = None
             # On a busy machine a tick may pass in which the guest has hardly run.
-            if core.seconds_in_slices - before > self.engine.config.tick_seconds / 2:
-                self._strike(tree)
+            self._strike(tree, max(0.1, (core.seconds_in_slices - before) / self.engine.config.tick_seconds))
             return
         problem = failure
 
@@ -315,7 +331,7 @@ class AsyncStore(Store):
             while thread.resumer is not None:
                 thread = thread.resumer
             self._preempted[thread.tree] = None
-            self._strike(thread.tree)
+            self._strike(thread.tree, 0.5)
             self.notify()
         return answer
 
@@ -348,14 +364,19 @@ class AsyncStore(Store):
                 quick = quick_call(self, callee, label)
             free = flags[0] and tree.aside is None and not self.working
             if quick is not None and free:
+                self._here = True
                 try:
                     call = quick(args)
                 except Exception:
                     await checkpoint()
                     raise
+                finally:
+                    self._here = False
                 if type(call) is not HostCall:
                     await checkpoint()
                     return call
+                if self._handed is not None:
+                    await self._hold(call)
             else:
                 call = HostCall(self, callee, label, args, self.caller_context())
                 if free:
@@ -376,6 +397,28 @@ class AsyncStore(Store):
         function.__name__ = function.__qualname__ = name
         function.__doc__ = f"{label}: {lifted.type}"
         return function
+
+    async def _hold(self, call: HostCall) -> None:
+        """A host function holds up a call of synchronous type: await it right here, and go on with the guest, as often as that happens."""
+        while self._handed is not None:
+            (pending, coroutine), self._handed = self._handed, None
+            try:
+                await pending.run_here(coroutine, self)
+            except trio.Cancelled:
+                call.stopped = True
+                self.scheduler.kill(call.tree, _not_ended())
+                raise
+            tree = call.tree
+            if call.done:
+                return
+            if self.working or self.scheduler.busy:
+                pending.on_done()
+                return
+            self._here = True
+            try:
+                self.scheduler.continue_aside(tree)
+            finally:
+                self._here = False
 
     def caller_context(self) -> contextvars.Context:
         """The context of the trio task that makes a call. It can change nothing in it before the call is over."""
@@ -418,17 +461,17 @@ class AsyncStore(Store):
             thread = thread.resumer
         return False
 
-    def _strike(self, tree: Tree) -> None:
-        """A guest was found computing at the end of a tick."""
+    def _strike(self, tree: Tree, ticks: float) -> None:
+        """A guest was found computing at the end of a tick, of which it has had that much."""
         for call in self._trials:
             if call.tree is tree:
-                self._trials[call] += 1
+                self._trials[call] += ticks
 
     def _judge(self) -> None:
         """Cancelled calls whose guests were computing: stop those that go on with it, treat the others like any that wait."""
-        for call, strikes in list(self._trials.items()):
+        for call, ticks in list(self._trials.items()):
             if not call.done and self._computes(call):
-                if strikes < _STRIKES:
+                if ticks < _ALLOWANCE:
                     continue
                 self._stop(call)
             elif not call.done and call.callee.inst in self.cancellers:
@@ -463,7 +506,7 @@ class AsyncStore(Store):
     def _stop(self, call: HostCall) -> None:
         """Poison the tree: now, or when the tick that a guest of it is computing in is over."""
         call.stopped = True
-        error = Trap(TrapCode.INTERRUPT, "the call was cancelled and the guest did not end it")
+        error = _not_ended()
         tree = call.tree
 
         async def kill() -> None:
@@ -507,7 +550,16 @@ class AsyncStore(Store):
             raise StoreError(
                 f"the host function `{name}` is `async def`, which cannot be awaited while a value is being passed"
             )
-        return self.scheduler.begin(self._await_aside(self.spawn(coroutine, name), complete, address, scope))
+        call, at = None, thread
+        while self._here and call is None and at is not None:  # destructors are no calls of the host
+            call, at = call_of(at), at.resumer
+        if call is not None:
+            pending = Pending(call)
+            self._handed = pending, coroutine
+            self.awaited += 1
+        else:
+            pending = self.spawn(coroutine, name)
+        return self.scheduler.begin(self._await_aside(pending, complete, address, scope))
 
     def _await_aside(self, pending: Pending, complete: Any, address: int | None, scope: CallScope | None) -> Steps:
         thread = self.scheduler.current
@@ -656,6 +708,7 @@ class open_store:
                 try:
                     store.close()
                 finally:
+                    await store.quiet()
                     await store.close_left_over()
 
 
@@ -665,6 +718,10 @@ def _nothing() -> None:
 
 async def _awaited(closing: Awaitable[object]) -> None:
     await closing
+
+
+def _not_ended() -> Trap:
+    return Trap(TrapCode.INTERRUPT, "the call was cancelled and the guest did not end it")
 
 
 def _has_cancelled(error: BaseException | None) -> bool:

@@ -27,8 +27,8 @@ class Instantiation(HostCall):
         self.store = store
         self.label = "instantiate"
         self.tree = Tree.of(root)
-        self.done = self.cancelled = self.started = self.stopped = False
-        self.result = self.error = self.caller = None
+        self.done = self.cancelled = self.started = self.stopped = self.inline = False
+        self.result = self.error = self.caller = self.within = None
         self.on_done = self.on_quiet = _nothing
         self.hosts = 0
         self.context = context

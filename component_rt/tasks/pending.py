@@ -34,10 +34,38 @@ class Pending:
         self._scope = trio.CancelScope()
 
     async def run(self, coroutine: Coroutine[Any, Any, Any], store: AsyncStore) -> None:
-        """Await the function, which `store.awaited` counts already."""
-        task = trio.lowlevel.current_task()
-        if self._call is not None:
-            store.hosts[task] = self._call
+        """Await the function, which `store.awaited` counts already, in a task of its own."""
+        task, call = trio.lowlevel.current_task(), self._call
+        if call is not None:
+            store.hosts[task] = call
+        try:
+            await self._await(coroutine, store)
+        finally:
+            if call is not None:
+                del store.hosts[task]
+                call.hosts -= 1
+                if not call.hosts:
+                    call.on_quiet()
+        if not self.abandoned:
+            store.happened(self.on_done)
+
+    async def run_here(self, coroutine: Coroutine[Any, Any, Any], store: AsyncStore) -> None:
+        """Await the function in the task of the call that it holds up. Raises `trio.Cancelled` for that task's sake only."""
+        task, call, hosts = trio.lowlevel.current_task(), self._call, store.hosts
+        assert call is not None
+        outer = hosts.get(task)
+        if not call.inline:
+            call.inline, call.within = True, host_call_of(task, hosts)
+        hosts[task] = call
+        try:
+            await self._await(coroutine, store)
+        finally:
+            if outer is None:
+                del hosts[task]
+            else:
+                hosts[task] = outer
+
+    async def _await(self, coroutine: Coroutine[Any, Any, Any], store: AsyncStore) -> None:
         try:
             with self._scope:
                 try:
@@ -48,16 +76,9 @@ class Pending:
                     self._error = error
         finally:
             coroutine.close()
-            store.awaited -= 1
-            call = store.hosts.pop(task, None)
-            if call is not None:
-                call.hosts -= 1
-                if not call.hosts:
-                    call.on_quiet()
+            store.ended()
         self.cancelled = self._scope.cancelled_caught
         self.done = True
-        if not self.abandoned:
-            store.happened(self.on_done)
 
     def cancel(self) -> None:
         """Nobody wants the result; `on_done` is still called."""
@@ -82,19 +103,25 @@ def _nothing() -> None:
     return None
 
 
+def host_call_of(task: trio.lowlevel.Task | None, hosts: Mapping[trio.lowlevel.Task, HostCall]) -> HostCall | None:
+    """The call for which `task` runs a host function, or a part of one."""
+    while task is not None:
+        found = hosts.get(task)
+        if found is not None:
+            return found
+        nursery = task.parent_nursery
+        task = None if nursery is None else nursery.parent_task
+    return None
+
+
 def waits_for_itself(call: HostCall, hosts: Mapping[trio.lowlevel.Task, HostCall]) -> bool:
     """Whether the running task calls, in a host function, an instance which that host function holds up."""
-    task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
-    while task is not None:
-        outer = hosts.get(task)
-        if outer is None:
-            nursery = task.parent_nursery
-            task = None if nursery is None else nursery.parent_task
-            continue
+    outer = host_call_of(trio.lowlevel.current_task(), hosts)
+    while outer is not None:
         thread = None if outer.tree.preempted else outer.tree.aside
         while thread is not None:
             if thread.tree is call.tree and call_of(thread) is outer:
                 return True
             thread = thread.resumer
-        task = outer.caller
+        outer = outer.within if outer.inline else host_call_of(outer.caller, hosts)
     return False
