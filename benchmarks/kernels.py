@@ -102,7 +102,7 @@ print(time.perf_counter() - begun)
 """
 
 
-@row("peak", "one call that loops for a second: bytes to its result", target=0.8)
+@row("peak", "one call that loops for a second: bytes to its result")
 def _one_call() -> Iterator[Figures]:
     place = str(guest("c/k_nbody.wasm")), "nbody", "[16000000]"
     yield Figures(process_seconds(_ONE_CALL, *place, times=3), process_seconds(_THEIRS, *place, times=3))
