@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 
+import trio
 import wasmtime
 
 import component_rt as rt
 
-__all__ = ["BLOCKER", "ECHO", "PIPE", "SPIN", "SPIN_ASYNC", "STACKFUL", "SYNC", "component", "engine"]
+__all__ = ["BLOCKER", "ECHO", "PIPE", "SPIN", "SPIN_ASYNC", "STACKFUL", "SYNC", "component", "engine", "until"]
 
 _CALLBACK = """
   (core module $libc (memory (export "mem") 64)
@@ -281,3 +282,10 @@ def engine() -> rt.Engine:
 def component(text: str) -> rt.Component:
     """The component that `text` describes."""
     return rt.Component(engine(), bytes(wasmtime.wat2wasm(text)), FEATURES)
+
+
+async def until(condition):
+    """Wait, also for guests that compute in a worker thread, which trio's testing tools do not see."""
+    with trio.fail_after(30):
+        while not condition():
+            await trio.sleep(0.001)

@@ -13,7 +13,7 @@ import trio.testing
 import component_rt as rt
 from core_rt.errors import InstancePoisoned, Trap
 
-from .guests import ECHO, PIPE, component, engine
+from .guests import ECHO, PIPE, component, engine, until
 
 
 def with_instance(text):
@@ -146,8 +146,7 @@ async def test_a_guest_learns_that_nobody_reads(store, instance):
     stream = await instance.exports["blocks"](1000)
     assert len(await stream.receive_some(10)) == 10
     await stream.aclose()
-    await trio.testing.wait_all_tasks_blocked()
-    assert store.statistics()["threads"] == 0
+    await until(lambda: store.statistics()["threads"] == 0)
     send, receive = store.open_stream()
     await receive.aclose()
     with pytest.raises(trio.BrokenResourceError):
@@ -179,6 +178,7 @@ async def test_readers_and_senders_learn_that_the_guest_was_ended(store, instanc
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_count, instance, receive)
         await trio.testing.wait_all_tasks_blocked()
+        await until(lambda: store.idle)
         nursery.start_soon(_count, instance, bad())
         with pytest.raises(trio.BrokenResourceError):
             while True:
@@ -233,8 +233,7 @@ async def test_streams_that_are_forgotten_are_closed(store, instance):
     del stream
     gc.collect()
     await trio.sleep(0)
-    await trio.testing.wait_all_tasks_blocked()
-    assert store.statistics()["threads"] == store.ends == 0
+    await until(lambda: store.statistics()["threads"] == store.ends == 0)
 
 
 @with_instance(ECHO)

@@ -9,7 +9,7 @@ import trio.testing
 import component_rt as rt
 from core_rt.errors import InstancePoisoned, Trap
 
-from .guests import BLOCKER, PIPE, component, engine
+from .guests import BLOCKER, PIPE, component, engine, until
 
 NEVER = """
 (component
@@ -170,7 +170,7 @@ async def test_another_task_may_still_call(store, instance, exports):
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(wait)
-        await trio.testing.wait_all_tasks_blocked()
+        await until(lambda: store.idle and store.statistics()["calls"])
         await trio.sleep(0.02)
         await exports["open"]()
     assert got == [7]

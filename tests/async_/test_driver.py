@@ -14,7 +14,7 @@ import component_rt as rt
 from component_rt.tasks.thread import Thread
 from core_rt.errors import InstancePoisoned, StoreError, Trap
 
-from .guests import BLOCKER, SPIN, SPIN_ASYNC, SYNC, component, engine
+from .guests import BLOCKER, SPIN, SPIN_ASYNC, SYNC, component, engine, until
 
 
 def linker(wait):
@@ -114,7 +114,7 @@ async def test_calls_into_a_busy_synchronous_instance_wait_for_their_turn(store,
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(one, 30)
-        await trio.testing.wait_all_tasks_blocked()
+        await until(lambda: store.awaited)
         nursery.start_soon(one, 1)
     assert results == [61, 3]
 
@@ -261,8 +261,7 @@ async def test_many_calls_can_be_cancelled_at_once(store, instance):
             for n in range(200):
                 nursery.start_soon(instance.exports["run"], n)
     assert scope.cancelled_caught and instance.trapped is None
-    await trio.testing.wait_all_tasks_blocked()
-    assert store.statistics()["handles"] == store.awaited == store.statistics()["threads"] == 0
+    await until(lambda: store.statistics()["handles"] == store.awaited == store.statistics()["threads"] == 0)
 
 
 def test_a_host_function_may_not_mind_being_cancelled():
@@ -328,8 +327,7 @@ async def test_cancelling_a_synchronous_call_poisons_its_instance_alone(store, i
     with pytest.raises(InstancePoisoned):
         await instance.exports["add"](1, 2)
     assert await other.exports["run"](1) == 3
-    await trio.testing.wait_all_tasks_blocked()
-    assert store.awaited == 0
+    await until(lambda: not store.awaited)
 
 
 @pytest.mark.parametrize("text", [SYNC, BLOCKER])
@@ -467,8 +465,7 @@ def test_an_exception_of_one_call_poisons_the_others_of_the_instance():
                 (7, ValueError),
                 (8, InstancePoisoned),
             ]
-            await trio.testing.wait_all_tasks_blocked()
-            assert store.awaited == 0
+            await until(lambda: not store.awaited)
 
     run(main)
 
@@ -524,8 +521,7 @@ def test_leaving_the_store_ends_everything():
             async with rt.open_store(engine()) as store:
                 for n, text in enumerate([BLOCKER, BLOCKER, SYNC]):
                     nursery.start_soon(one, await linker(wait).instantiate_async(store, component(text)), n)
-                while store.awaited < 3:  # a guest may be computing yet
-                    await trio.sleep(0.001)
+                await until(lambda: store.awaited == 3)
             assert sorted(ended) == [0, 1, 2]
             assert store.closed
         assert errors == ["the store was closed"] * 3
@@ -687,8 +683,7 @@ def test_start_functions_can_be_cancelled():
                 with trio.move_on_after(0.05) as scope:
                     await linker(wait).instantiate_async(store, component(text))
                 assert scope.cancelled_caught
-            await trio.testing.wait_all_tasks_blocked()
-            assert store.awaited == store.statistics()["threads"] == 0
+            await until(lambda: store.awaited == store.statistics()["threads"] == 0)
 
     run(main)
 
