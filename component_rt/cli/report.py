@@ -96,7 +96,8 @@ def deadline(seconds: float | None) -> Iterator[None]:
         raise TimedOut(f"the guest was stopped after {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, expired)
-    signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6))
+    # Again and again: where Python swallows exceptions (a destructor), the first could be lost.
+    signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-6), 1.0)
     try:
         yield
     finally:

@@ -73,6 +73,7 @@ class _Workers:
     def start(self) -> int:
         """Start one; the end of a pipe from which a byte comes when it is ready, and none if it fails."""
         inlet, outlet = os.pipe()
+        parent = os.getpid()
         pid = os.fork()
         if pid:
             os.close(outlet)
@@ -82,6 +83,8 @@ class _Workers:
         try:
             os.setpgid(0, 0)
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            if os.getppid() != parent:
+                raise SystemExit(1)  # it ended before that
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.SIG_DFL)
 

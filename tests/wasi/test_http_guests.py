@@ -39,7 +39,8 @@ async def ask(guest: Any, path: str) -> tuple[int, bytes]:
     body.end()
     outparam = ResponseOutparam()
     request = IncomingRequest("GET", path, "http", "me", Fields.received([]), body)
-    await guest(request, outparam)
+    with trio.fail_after(1000):
+        await guest(request, outparam)
     response: Any = outparam.result.value  # type: ignore[union-attr]
     pipe = response.outgoing_body.pipe
     return response.status_code(), b"".join(iter(lambda: pipe.take(1 << 16), None))
