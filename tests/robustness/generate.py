@@ -181,7 +181,7 @@ class FunctionSource:
             code += self.tame(operator)
         code += operator.code
         if operator.equal:
-            scratch = leb(self.new_local(V128))
+            scratch = leb(self.new_local(bytes([V128])))  # which plain code never reads
             canonical = b"\xfd\x0c" + _CANONICAL_LANES[operator.equal]
             code += b"\x22" + scratch + canonical + (b"\x20" + scratch) * 2 + operator.equal + b"\xfd\x52"
         elif operator.makes_nan:
