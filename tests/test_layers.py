@@ -46,6 +46,7 @@ DOORS = {
         "component_rt.tasks.channels",
         "component_rt.tasks.deadlock",
         "component_rt.tasks.pending",
+        "component_rt.tasks.waiting",
         "component_rt.wasi",
         "component_rt.cli",
     ),

@@ -39,7 +39,8 @@ from component_rt.tasks.pending import Pending, waits_for_itself
 from component_rt.tasks.quick import quick_call
 from component_rt.tasks.scheduler import ASIDE, Tree, call_of
 from component_rt.tasks.thread import Steps, Thread
-from core_rt.errors import InstancePoisoned, StoreError, Trap, TrapCode
+from component_rt.tasks.waiting import Waiting
+from core_rt.errors import StoreError, Trap, TrapCode
 from core_rt.vm import structs
 
 if TYPE_CHECKING:
@@ -56,52 +57,6 @@ _ALLOWANCE = 1.5
 """How many ticks of processor time the guest of a cancelled call may go on computing before it is stopped."""
 _INTERRUPT = structs.STATUS_INTERRUPT
 _HOST_CALL = structs.STATUS_HOST_CALL
-
-
-class _Waiting:
-    """A task that waits for a call."""
-
-    __slots__ = ("_raise_cancel", "_task", "_watch", "call", "store")
-    give_up = None
-
-    def __init__(self, store: AsyncStore, call: HostCall) -> None:
-        assert store.watch is not None
-        self.store = store
-        self.call = call
-        self._watch = store.watch
-        self._task = trio.lowlevel.current_task()
-        self._raise_cancel: Callable[[], Any] | None = None
-
-    def _on_done(self) -> None:
-        self._watch.goes_on(self._task)
-        trio.lowlevel.reschedule(self._task)
-
-    def _abort(self, raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
-        self._raise_cancel = raise_cancel
-        return self.store.cancel_call(self.call)
-
-    async def sleep(self) -> None:
-        """Until the call is over. Raises `trio.Cancelled` if it was cancelled instead of finished."""
-        call = self.call
-        call.on_done = self._on_done
-        call.caller = self._task
-        self._watch.waits(self._task, self)
-        try:
-            await trio.lowlevel.wait_task_rescheduled(self._abort)
-        finally:
-            self._watch.goes_on(self._task)
-        cancel = self._raise_cancel
-        if cancel is not None and (call.cancelled or call.stopped or isinstance(call.error, InstancePoisoned)):
-            if call.error is not None and call.hosts:
-                await self._quiet()
-            cancel()
-
-    async def _quiet(self) -> None:
-        """Wait for the host functions of a call that was stopped: they are cancelled, and may have something to clean up."""
-        quiet = trio.Event()
-        self.call.on_quiet = quiet.set
-        with trio.CancelScope(shield=True):
-            await quiet.wait()
 
 
 @final
@@ -388,7 +343,7 @@ class AsyncStore(Store):
             if call.done:
                 await checkpoint()
             else:
-                await _Waiting(self, call).sleep()
+                await Waiting(self, call).sleep()
             result = call.outcome()
             if brings_resources:
                 came_here(result)
@@ -645,7 +600,7 @@ class AsyncStore(Store):
         else:
             self.scheduler.run(call.tree, call.steps(), call)
         if not call.done:
-            await _Waiting(self, call).sleep()
+            await Waiting(self, call).sleep()
         call.outcome()
         return Instance(runtime)
 
