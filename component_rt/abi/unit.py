@@ -222,9 +222,12 @@ class MemoryRun:
             self.unit.source.line(f"{self.targets} = {unpack}({mem}, {base}{f' + {start}' if start else ''})")
 
     def iterator(self, size: int, data: str) -> str:
-        """`for` clause over consecutive elements of `size` bytes in `data`."""
+        """`for` clause over consecutive elements of `size` bytes in `data`.
+
+        Over a copy: an iterator over a memory view that is left half-way, and collected with the traceback, crashes CPython.
+        """
         unpack = self.unit.struct(self._format(self.leaves, 0, size), "iter_unpack")
-        return f"for {self.targets} in {unpack}({data})"
+        return f"for {self.targets} in {unpack}(bytes({data}))"
 
     def emit_store(self, mem: str, base: str) -> None:
         """Write all scalars; one call for each stretch between holes."""

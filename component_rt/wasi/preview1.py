@@ -205,7 +205,7 @@ class Preview1:
         """The buffers of an iovec array."""
         if count > 1024:
             raise Fail("inval")
-        pairs = struct.iter_unpack("<II", self._span(pointer, 8 * count))
+        pairs = struct.iter_unpack("<II", bytes(self._span(pointer, 8 * count)))
         return [self._span(start, length) for start, length in pairs]
 
     def _fd(self, number: int) -> _Fd:

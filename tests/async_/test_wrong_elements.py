@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 import trio
 
@@ -124,3 +126,18 @@ def test_elements_that_overlap_do_not_become_huge():
         with pytest.raises(rt.Trap) as caught:
             list(stream)
         assert caught.value.code is rt.TrapCode.CANONICAL_ABI
+
+
+def test_a_trap_in_the_middle_of_a_list_can_be_collected(monkeypatch):
+    """What its traceback holds goes through the cycle collector, which a memory view that is in use does not survive."""
+    problems = []
+    monkeypatch.setattr("sys.unraisablehook", problems.append)
+    with rt.Store(engine()) as store:
+        stream = rt.Linker(engine()).instantiate(store, component(MASSIVE)).exports["run"]()
+        try:
+            list(stream)
+        except rt.Trap as error:
+            error.itself = error
+    del store, stream
+    gc.collect()
+    assert not problems
