@@ -32,11 +32,15 @@ class WasmError(Exception):
     """Root of all errors of the runtime."""
 
 
+@attrs.define(eq=False, init=False, repr=False, slots=False)
 class _OffsetError(WasmError):
     """An error at a place in a binary.
 
     `message` is the wording of the specification's suites, `offset` a byte offset into the module (None: not known).
     """
+
+    message: str
+    offset: int | None
 
     def __init__(self, message: str, offset: int | None = None) -> None:
         super().__init__(message, offset)
@@ -71,8 +75,11 @@ class EngineBug(WasmError):
     """The runtime broke one of its own rules; please report it."""
 
 
+@attrs.define(eq=False, init=False, repr=False, slots=False)
 class GuestExit(WasmError):
     """The guest asked to end its program with `code` (`wasi:cli/exit`)."""
+
+    code: int
 
     def __init__(self, code: int) -> None:
         super().__init__(code)
@@ -198,11 +205,15 @@ class _FromGuest(WasmError):
         return "\n".join(lines)
 
 
+@attrs.define(eq=False, init=False, repr=False, slots=False)
 class Trap(_FromGuest):
     """The guest was stopped: it broke a rule of the specification, or its stack, fuel or time was used up.
 
     `code` says why, `message` in words (the suites' wording), `frames` where, innermost first.
     """
+
+    code: TrapCode
+    message: str
 
     def __init__(
         self,
@@ -218,8 +229,11 @@ class Trap(_FromGuest):
         return self._with_frames(self.message)
 
 
+@attrs.define(eq=False, init=False, repr=False, slots=False)
 class InstancePoisoned(WasmError):
     """The instance trapped earlier and may not be entered again; `first_trap` is what happened then."""
+
+    first_trap: BaseException
 
     def __init__(self, first_trap: BaseException) -> None:
         super().__init__(first_trap)
@@ -232,12 +246,16 @@ class InstancePoisoned(WasmError):
         return f"the instance cannot be entered after a trap: {first or kind}"
 
 
+@attrs.define(eq=False, init=False, repr=False, slots=False)
 class GuestException(_FromGuest):
     """A WebAssembly exception that no guest frame caught.
 
     `tag` is the `Tag` it was thrown with, `values` its payload, converted as function results are, `frames` where it was
     thrown (by `throw_ref`, the last time), innermost first.
     """
+
+    tag: object
+    values: tuple[object, ...]
 
     def __init__(
         self, tag: object, values: Sequence[object], frames: Sequence[Frame] | Callable[[], Sequence[Frame]] = ()

@@ -78,12 +78,18 @@ class Span:
         return f"{number} | {before}{text[begin:stop].rstrip()}{behind}\n{margin} | {lead}{carets}"
 
 
+@attrs.define(eq=False, init=False, repr=False, slots=False)
 class WitError(WasmError):
     """WIT text or a WIT package that breaks a rule of WIT.md.
 
     `message` says what, `span` where (None for a package that came from elsewhere than text), `help` what to do about
     it, `related` other places that matter, each with a word on why.
     """
+
+    message: str
+    span: Span | None
+    help: str | None
+    related: tuple[tuple[str, Span], ...]
 
     def __init__(
         self,

@@ -25,8 +25,11 @@ class ErrorContext:
     message: str
 
 
+@attrs.define(eq=False, init=False, repr=False, slots=False)
 class ErrorContextError(WasmError):
     """An error context that a guest gave to the host."""
+
+    debug_message: str
 
     def __init__(self, debug_message: str) -> None:
         super().__init__(debug_message)
