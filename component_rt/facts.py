@@ -10,7 +10,6 @@ reads them then.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -54,6 +53,8 @@ def _version() -> str:
 
 def facts_key(data: bytes | memoryview, features: Features, core_features: CoreFeatures) -> bytes:
     """The key of a component's facts."""
+    import hashlib  # brings OpenSSL: only for who caches
+
     return entry_key("facts", hashlib.sha256(data).digest(), repr((features, core_features)), _version())
 
 

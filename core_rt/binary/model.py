@@ -6,7 +6,6 @@ lists named `*_inits` and `bodies` hold defined items only. All offsets are byte
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -157,6 +156,8 @@ class DecodedModule:
     def digest(self) -> bytes:
         """SHA-256 of the module, computed when first asked for."""
         if self._digest is None:
+            import hashlib  # brings OpenSSL: only for who caches
+
             self._digest = hashlib.sha256(self.data).digest()
         return self._digest
 

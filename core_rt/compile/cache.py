@@ -15,7 +15,6 @@ Rules:
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import mmap
 import os
 import stat
@@ -51,6 +50,8 @@ Buffer = bytes | bytearray | memoryview
 
 def entry_key(*parts: bytes | str) -> bytes:
     """The key (32 bytes) of what depends on exactly these parts. Lengths go in, so parts cannot run together."""
+    import hashlib  # brings OpenSSL: only for who caches
+
     digest = hashlib.sha256()
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
