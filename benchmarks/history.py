@@ -134,7 +134,8 @@ def chart(entry: Record, path: Path) -> None:
         (index, entry["rows"][name]["target"]) for index, name in enumerate(names) if entry["rows"][name]["target"]
     ]
     figure, axes = pyplot.subplots(figsize=(9, 0.19 * len(names) + 0.8))
-    axes.barh(names, [found[name] for name in names], color=["#3b7" if found[name] >= 1 else "#c95" for name in names])
+    colors = ["#3b7" if found[name] >= 1 else "#c95" for name in names]
+    axes.barh(names, [found[name] - 1 for name in names], left=1, color=colors)
     axes.scatter([x for _, x in targets], [y for y, _ in targets], marker="|", color="black", zorder=3, label="target")
     axes.set_xscale("log")
     axes.axvline(1, color="black", linewidth=0.8)
