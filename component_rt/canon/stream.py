@@ -81,7 +81,8 @@ def _copy(kind: str, verb: str, cls: type[CopyEnd]) -> None:
             end = find_end(instance, index, cls, t)
             end.check_idle(cls.verb)
             trap_if(
-                end.wset is not None and not is_async, f"cannot synchronously {cls.verb} which is in a waitable set"
+                end.wset is not None and not is_async,
+                "waitable cannot be used synchronously while added to a waitable set",
             )
             buffer = GuestBuffer(instance, elements, address, length)
             results[0] = yield from end.copy(index, buffer, scheduler.current, is_async)
@@ -108,7 +109,7 @@ def _cancel(kind: str, verb: str, cls: type[CopyEnd]) -> None:
             )
             trap_if(
                 end.wset is not None and not is_async,
-                f"cannot synchronously cancel a {verb} of a {kind} which is in a waitable set",
+                "waitable cannot be used synchronously while added to a waitable set",
             )
             u32[0] = yield from end.cancel(scheduler.current, is_async)
 

@@ -154,7 +154,7 @@ def _subtask_cancel(instance: ComponentInstance, definition: CanonBuiltin, optio
         trap_if(subtask.cancellation_requested, "`subtask.cancel` called more than once")
         trap_if(
             subtask.in_waitable_set() and not is_async,
-            "cannot synchronously cancel a subtask which is in a waitable set",
+            "waitable cannot be used synchronously while added to a waitable set",
         )
         if not subtask.resolved():
             subtask.cancellation_requested = True

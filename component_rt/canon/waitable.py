@@ -100,9 +100,7 @@ def _join(instance: ComponentInstance, definition: CanonBuiltin, options: Runtim
         waitable = instance.handles.get(index)
         if not isinstance(waitable, Waitable):
             raise trap(f"handle index {index} used with the wrong type, expected waitable")
-        trap_if(
-            waitable.has_sync_waiter, "waitable cannot be used with a waitable set while it is synchronously waited on"
-        )
+        trap_if(waitable.has_sync_waiter, "waitable cannot be used synchronously while added to a waitable set")
         waitable.join(_set(instance, set_index) if set_index else None)
 
     return handler

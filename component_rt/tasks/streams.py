@@ -304,10 +304,10 @@ class CopyEnd(Waitable):
         if self.state is not CopyState.IDLE:
             if self.state is CopyState.DONE:
                 raise trap(f"cannot {verb} {self.why_done}")
-            raise trap(f"cannot {verb} while a previous operation has not yet completed")
+            raise trap(f"cannot have concurrent operations active on a future/stream: cannot {verb}")
 
     def drop(self) -> None:
-        trap_if(self.copying(), f"cannot remove busy {self.of}")
+        trap_if(self.copying(), f"cannot drop busy {self.of}")
         self.shared.drop()
         super().drop()
 

@@ -48,7 +48,7 @@ class AsyncValues:
         def lift(index: int) -> SharedBase:
             end = find_end(instance, index, cls, of.t)
             end.check_idle(verb)
-            trap_if(end.wset is not None, f"cannot {verb} while it is in a waitable set")
+            trap_if(end.wset is not None, f"cannot {verb} while it's in a waitable set")
             handles.remove(index)
             return end.shared
 

@@ -235,7 +235,7 @@ def test_a_future_must_be_written():
 def test_a_busy_end_cannot_be_dropped():
     end = ReadableStreamEnd(SharedStream(None, None))
     assert finish(end.copy(1, ListBuffer("reader", [], 4), None, True)) == BLOCKED
-    with pytest.raises(Trap, match="cannot remove busy stream"):
+    with pytest.raises(Trap, match="cannot drop busy stream"):
         end.drop()
 
 
