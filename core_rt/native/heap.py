@@ -1,4 +1,4 @@
-"""The heap of a store (`heap.c`): reservation, types, allocation, roots and collection."""
+"""The heap of a store (`heap.h`): reservation, types, allocation, roots and collection."""
 
 from __future__ import annotations
 

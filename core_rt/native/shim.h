@@ -97,7 +97,7 @@ typedef struct Fiber {
   struct Waiter *waiter;  /* memory.atomic.wait that the guest is in, or null */
 } Fiber;
 
-/* The heap of a store, see heap.c. */
+/* The heap of a store, see heap.h. */
 typedef struct HeapBlock {
   uint32_t next; /* of its size class */
   uint32_t span; /* blocks of a large object */

@@ -1,4 +1,4 @@
-"""Objects on a store's heap as the host sees them: layouts, types, raw fields. The heap itself is `core_rt/native/heap.c`.
+"""Objects on a store's heap as the host sees them: layouts, types, raw fields. The heap itself is `core_rt/native/heap.h`.
 
 An object is a header of 8 bytes (u32 offset of its `VMHeapType`, u32 length of an array) and its fields, each aligned to its
 size (a v128 to 8). Fields in the order of the type, so that a subtype's begin like its supertype's. An exception is laid out

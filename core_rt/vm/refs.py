@@ -4,7 +4,7 @@ A compressed reference is 32 bits: 0 is null; bit 0 set is an i31; bits 1..0 = 1
 here); bits 2..0 = 0 is an object on the store's heap (the value is its offset). An `externref` and the `anyref` made from
 it by `any.convert_extern` are therefore the same word.
 
-Collection is mark and sweep, precise and incremental (core_rt/native/heap.c). Roots are the tables and globals of reference types, the
+Collection is mark and sweep, precise and incremental (core_rt/native/heap_mark.c). Roots are the tables and globals of reference types, the
 `VMGcFrame`s of all fibers, element segments, and the references that Python holds (`hold`). Compiled code stores every reference that
 lives across a call into its frame before the call, so nothing is guessed from the stack. The marker writes a byte for every slot
 that it reaches; slots without one are freed here, after the marking has ended. Who hands out a slot marks it, so what is made
