@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, final
 import attrs
 
 from component_rt import types as t
+from component_rt.deferred import Deferred
 from component_rt.handles import ResourceType
 from component_rt.instance import Runtime
 from component_rt.namespace import Instance, Namespace, find_interface, plain_name
@@ -120,13 +121,19 @@ class Linker:
             if wanted is None:
                 continue
             if wanted in self._definitions:
-                return self._definitions[wanted]
+                return self._definition(wanted)
             found = self._compatible(wanted)
             if found is not None:
-                return self._definitions[found]
+                return self._definition(found)
         if isinstance(of, t.FuncType) and kebab_to_snake(name) in self._definitions:
             return self._definitions[kebab_to_snake(name)]
         return _MISSING
+
+    def _definition(self, name: str) -> Any:
+        item = self._definitions[name]
+        if isinstance(item, Deferred):
+            item = self._definitions[name] = item.make()
+        return item
 
     def _compatible(self, name: str) -> str | None:
         """The newest definition of the interface that is compatible; one without a version serves every version."""

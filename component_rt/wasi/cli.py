@@ -49,33 +49,33 @@ class Stdin:
     """`wasi:cli/stdin`."""
 
     def __init__(self, stream: InputStream) -> None:
-        self._stream = stream
+        self.stream = stream
 
     def get_stdin(self) -> InputStream:
         """The program's input: one stream, however often it is asked for."""
-        return self._stream
+        return self.stream
 
 
 class Stdout:
     """`wasi:cli/stdout`."""
 
     def __init__(self, stream: OutputStream) -> None:
-        self._stream = stream
+        self.stream = stream
 
     def get_stdout(self) -> OutputStream:
         """The program's output."""
-        return self._stream
+        return self.stream
 
 
 class Stderr:
     """`wasi:cli/stderr`."""
 
     def __init__(self, stream: OutputStream) -> None:
-        self._stream = stream
+        self.stream = stream
 
     def get_stderr(self) -> OutputStream:
         """Where the program complains."""
-        return self._stream
+        return self.stream
 
 
 class TerminalInput:

@@ -11,12 +11,12 @@ from component_rt.wasi.config import WasiConfig
 from component_rt.wasi.pollable import Deadline, Pollable
 from core_rt.errors import Trap, TrapCode
 
-__all__ = ["MonotonicClock", "Timezone", "WallClock", "datetime_record"]
+__all__ = ["MonotonicClock", "Timezone", "WallClock", "datetime_record", "resolution"]
 
 _MAX_U64 = (1 << 64) - 1
 
 
-def _resolution(clock: int) -> int:
+def resolution(clock: int) -> int:
     """Nanoseconds of a tick of one of the system's clocks (at least one)."""
     return max(round(time.clock_getres(clock) * 1e9), 1)
 
@@ -39,7 +39,7 @@ class WallClock:
 
     def resolution(self) -> dict[str, int]:
         """The span of one tick."""
-        return datetime_record(_resolution(time.CLOCK_REALTIME))
+        return datetime_record(resolution(time.CLOCK_REALTIME))
 
 
 class MonotonicClock:
@@ -57,7 +57,7 @@ class MonotonicClock:
 
     def resolution(self) -> int:
         """Nanoseconds of one tick."""
-        return _resolution(time.CLOCK_MONOTONIC)
+        return resolution(time.CLOCK_MONOTONIC)
 
     def subscribe_instant(self, when: int) -> Pollable:
         """A pollable that is ready once the clock has reached `when`."""
