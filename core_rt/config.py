@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
@@ -59,17 +61,22 @@ class Features:
     """Groups of imports from one module, in the binary format."""
 
     def __attrs_post_init__(self) -> None:
-        for field in attrs.fields(Features):
-            if not isinstance(getattr(self, field.name), bool):
-                raise TypeError(f"{field.name} must be True or False, not {getattr(self, field.name)!r}")
+        values = _switches(self)
+        if {*map(type, values)} != {bool}:
+            name, value = next((name, value) for name, value in zip(_FEATURE_NAMES, values) if type(value) is not bool)
+            raise TypeError(f"{name} must be True or False, not {value!r}")
+        if all(values):
+            return
         for name, needs in _NEEDS.items():
             for needed in needs:
                 if getattr(self, name) and not getattr(self, needed):
                     raise ValueError(f"{name}=True needs {needed}=True")
 
 
-DEFAULT_FEATURES: Final = Features()
 _FEATURE_NAMES: Final = tuple(field.name for field in attrs.fields(Features))
+_switches: Final[Callable[[Features], tuple[bool, ...]]] = operator.attrgetter(*_FEATURE_NAMES)
+DEFAULT_FEATURES: Final = Features()
+_DEFAULT_SWITCHES: Final = _switches(DEFAULT_FEATURES)
 
 
 def _check_int(name: str, value: object, low: int, high: int) -> None:
@@ -130,4 +137,5 @@ class Config(Features):
     @property
     def features(self) -> Features:
         """The proposals alone."""
-        return Features(**{name: getattr(self, name) for name in _FEATURE_NAMES})
+        switches = _switches(self)
+        return DEFAULT_FEATURES if switches == _DEFAULT_SWITCHES else Features(**dict(zip(_FEATURE_NAMES, switches)))

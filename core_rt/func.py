@@ -4,6 +4,9 @@ For each signature Python source is generated once: a subclass of `Func` whose `
 call and makes one C call, which answers the result (`native/calls.c`: nothing passes through memory that another thread could
 write to); and for host functions a wrapper that does the reverse through typed views. `struct` and the views check type and
 range in C; what they refuse (unsigned values, wrong types) goes to `core_rt.values`, which converts or says what is wrong.
+
+To compile that source takes as long as some hundred calls without it, so it is made for what is called more often than
+`PLAIN_CALLS` times (a host function: at all); until then a function is a plain `Func`, which converts value by value.
 """
 
 from __future__ import annotations
@@ -35,6 +38,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Func", "check_same_store", "func_at", "host_func", "python_func"]
 
+PLAIN_CALLS = 8
+"""So many calls of a function are done without code of their own for its signature."""
+
 
 class Func:
     """A function of a store. Call it: integers go in signed or unsigned and come out signed.
@@ -43,13 +49,15 @@ class Func:
     guest traps, and whatever a host function raises.
     """
 
-    __slots__ = ("_head", "_site", "address", "deftype", "keep", "name", "store", "type")
+    __slots__ = ("_calls", "_head", "_site", "address", "deftype", "keep", "name", "store", "type")
 
     store: Store
     type: FuncType
     deftype: DefType
     address: int
     """Of the `VMFuncRef`."""
+    _calls: int
+    """As long as this is a plain `Func`."""
     _site: Any
     _head: Any
     """What packed arguments begin with; None before the first call, which `struct` refuses to pack."""
@@ -86,8 +94,19 @@ class Func:
         self.site  # noqa: B018 - makes it
         return self._head  # type: ignore[no-any-return]
 
-    def __call__(self, *args: Any) -> Any:
-        raise NotImplementedError  # every signature has a subclass
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        store, type_ = self.store, self.type
+        self._calls += 1
+        # The wrong number of arguments is a matter for a function that has the right one.
+        if self._calls > PLAIN_CALLS or named or len(args) != len(type_.params):
+            self.__class__ = _class_of(type_)  # type: ignore[assignment]
+            return self(*args, **named)
+        store.check()
+        if store.has_refs:
+            store.refs.safepoint()
+        values = self._call_into(self._raws(args))
+        results = [from_raw(store, t, raw) for t, raw in zip(type_.results, values)]
+        return tuple(results) if len(results) > 1 else results[0] if results else None
 
     @staticmethod
     def from_python(store: Store, type_: FuncType, function: Callable[..., Any], name: str | None = None) -> Func:
@@ -198,8 +217,7 @@ def func_at(store: Store, address: int, deftype: DefType, name: str | None, keep
 
 def _new(store: Store, address: int, deftype: DefType, name: str | None, keep: object) -> Func:
     type_ = deftype.func
-    cls = _classes.get(type_)
-    self: Func = object.__new__(_class_of(type_) if cls is None else cls)
+    self: Func = object.__new__(_classes.get(type_, Func))
     self.store = store
     self.deftype = deftype
     self.type = type_
@@ -207,6 +225,7 @@ def _new(store: Store, address: int, deftype: DefType, name: str | None, keep: o
     self.name = name
     self.keep = keep
     self._site = self._head = None
+    self._calls = 0
     store.funcs.append(self)
     return self
 
@@ -354,10 +373,14 @@ _wrappers: dict[FuncType, Callable[..., Callable[[], object]]] = {}
 def _host_wrapper(store: Store, type_: FuncType, function: Callable[..., Any]) -> Callable[[], object]:
     if not callable(function):
         raise TypeError(f"a host function must be callable, not {type(function).__name__}")
-    make = _wrappers.get(type_)
-    if make is None:
-        make = _wrappers[type_] = _compile(*_wrapper_source(type_), f"host {type_}")
-    return store.late_host(lambda: make(store, function))
+
+    def bind() -> Callable[[], object]:
+        make = _wrappers.get(type_)
+        if make is None:
+            make = _wrappers[type_] = _compile(*_wrapper_source(type_), f"host {type_}")
+        return make(store, function)
+
+    return store.late_host(bind)
 
 
 def _wrapper_source(type_: FuncType) -> tuple[str, dict[str, Any]]:

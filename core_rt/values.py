@@ -44,7 +44,8 @@ def integer(value: object, bits: int) -> int:
 
 def number(value: object, bits: int) -> float:
     """`value` as a float. `TypeError`, `OverflowError`."""
-    if isinstance(value, str | bytes) or not hasattr(type(value), "__float__"):
+    kind = type(value)
+    if isinstance(value, str | bytes) or not (hasattr(kind, "__float__") or hasattr(kind, "__index__")):
         raise TypeError(f"an f{bits} must be a number, not {type(value).__name__}")
     return float(value)  # type: ignore[arg-type]
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from core_rt.binary import limits
 from core_rt.binary.reader import Reader
-from core_rt.config import Features
+from core_rt.config import DEFAULT_FEATURES, Features
 from core_rt.errors import DecodeError, ValidationError
 from core_rt.types import (
     F32,
@@ -68,6 +68,9 @@ def value_types(features: Features) -> dict[int, ValType]:
         table[V128.code] = V128
     table.update((byte, RefType(True, heap)) for byte, heap in heap_types(features).items())
     return table
+
+
+value_types(DEFAULT_FEATURES)  # what nearly every module needs, made when the package is loaded
 
 
 class TypeReader:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import core_rt
+from core_rt.func import PLAIN_CALLS
 from tests.core.support import wasm
 
 SAME = {"i32": "i32", "i64": "i64", "f32": "f32", "f64": "f64"}
@@ -24,6 +25,13 @@ TEXT = (
     (func (export "self") (param funcref) (result funcref) (local.get 0))
     (func (export "nothing")))"""
 )
+
+
+@pytest.fixture(autouse=True, params=[0, PLAIN_CALLS], ids=["generated", "plain"])
+def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test with code made for the signatures, and without."""
+    monkeypatch.setattr("core_rt.func.PLAIN_CALLS", request.param)
+    monkeypatch.setattr("core_rt.func._classes", {})
 
 
 @pytest.fixture

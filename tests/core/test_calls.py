@@ -9,6 +9,7 @@ import threading
 import pytest
 
 import core_rt
+from core_rt.func import PLAIN_CALLS
 from tests.core.support import World, types
 
 ECHO = """(module
@@ -20,6 +21,13 @@ ECHO = """(module
   (func (export "fun") (param funcref) (result funcref) local.get 0)
   (func (export "none"))
   (func (export "swap") (param i32 f64 externref) (result externref f64 i32) local.get 2 local.get 1 local.get 0))"""
+
+
+@pytest.fixture(autouse=True, params=[0, PLAIN_CALLS], ids=["generated", "plain"])
+def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test with code made for the signatures, and without."""
+    monkeypatch.setattr("core_rt.func.PLAIN_CALLS", request.param)
+    monkeypatch.setattr("core_rt.func._classes", {})
 
 
 @pytest.fixture
