@@ -9,9 +9,22 @@ import wasmtime
 
 import component_rt as rt
 
-__all__ = ["BLOCKER", "ECHO", "PIPE", "SPIN", "SPIN_ASYNC", "STACKFUL", "SYNC", "component", "engine", "until"]
+__all__ = [
+    "BLOCKER",
+    "ECHO",
+    "LATE",
+    "LIBC",
+    "PIPE",
+    "SPIN",
+    "SPIN_ASYNC",
+    "STACKFUL",
+    "SYNC",
+    "component",
+    "engine",
+    "until",
+]
 
-_CALLBACK = """
+LIBC = """
   (core module $libc (memory (export "mem") 64)
     (global $next (mut i32) (i32.const 4096))
     (func (export "realloc") (param i32 i32 i32 i32) (result i32) (local $at i32)
@@ -22,11 +35,12 @@ _CALLBACK = """
   (alias core export $libc "mem" (core memory $mem))
   (alias core export $libc "realloc" (core func $realloc))
 """
+"""A memory `$mem` of 4 MiB, and a `$realloc` that never gives back."""
 
 BLOCKER = f"""
 (component
   (import "wait" (func $wait async (param "n" u32) (result u32)))
-  {_CALLBACK}
+  {LIBC}
   (core func $wait' (canon lower (func $wait) async (memory $mem)))
   (core func $task.return (canon task.return (result u32)))
   (core func $task.cancel (canon task.cancel))
@@ -160,7 +174,7 @@ SPIN_ASYNC = """
 
 ECHO = f"""
 (component
-  {_CALLBACK}
+  {LIBC}
   (type $bytes (stream u8))
   (type $texts (stream string))
   (type $late (future string))
@@ -187,9 +201,24 @@ ECHO = f"""
 """
 """Gives back the end that it was given."""
 
+LATE = """
+(component
+  (type $late (future u8))
+  (core func $return (canon task.return (result $late)))
+  (core func $new (canon future.new $late))
+  (core module $m
+    (import "" "return" (func $return (param i32)))
+    (import "" "new" (func $new (result i64)))
+    (func (export "cb") (param i32 i32 i32) (result i32) unreachable)
+    (func (export "f") (result i32) (call $return (i32.wrap_i64 (call $new))) (i32.const 0)))
+  (core instance $i (instantiate $m (with "" (instance (export "return" (func $return)) (export "new" (func $new))))))
+  (func (export "f") async (result $late) (canon lift (core func $i "f") async (callback (core func $i "cb")))))
+"""
+"""`f` gives a future that is never written."""
+
 PIPE = f"""
 (component
-  {_CALLBACK}
+  {LIBC}
   (type $bytes (stream u8))
   (core func $return (canon task.return (result $bytes)))
   (core func $new (canon stream.new $bytes))

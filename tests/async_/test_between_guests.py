@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 import trio
 
-import component_rt as rt
 from component_rt.canon import adapt
 from component_rt.tasks.calls import _Lower
 from core_rt.errors import InstancePoisoned, Trap
 
-from .guests import component, engine
+from .stores import in_store, later, ticking
 
 TEXT = """
 (component
@@ -82,20 +81,7 @@ def calls(request, monkeypatch):
 
 
 def check(test, wait):
-    async def main():
-        linker = rt.Linker(engine())
-        linker.define("wait", wait)
-        async with rt.open_store(engine()) as store:
-            instance = await linker.instantiate_async(store, component(TEXT))
-            await test(store, instance, instance.exports)
-            assert store.statistics()["threads"] == store.statistics()["calls"] == store.awaited == 0
-
-    trio.run(main)
-
-
-async def later(n):
-    await trio.sleep(0.001)
-    return n + 1
+    in_store(TEXT, wait, at_rest=True)(test)()
 
 
 def test_results(calls, monkeypatch):
@@ -134,19 +120,8 @@ def test_host_functions_are_awaited(calls):
 
 def test_a_guest_that_computes_is_put_aside(calls):
     async def test(store, instance, exports):
-        ticks = 0
-
-        async def tick():
-            nonlocal ticks
-            while True:
-                await trio.sleep(0.001)
-                ticks += 1
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(tick)
+        async with ticking():
             assert await exports["spin"](300_000_000) == 6
-            nursery.cancel_scope.cancel()
-        assert ticks
         assert await exports["count"](3) == 3
 
     check(test, later)

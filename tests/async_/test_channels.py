@@ -13,24 +13,8 @@ import trio.testing
 import component_rt as rt
 from core_rt.errors import InstancePoisoned, Trap
 
-from .guests import ECHO, PIPE, component, engine, until
-
-
-def with_instance(text):
-    """Decorator: run the test with a store and an instance of the component."""
-
-    def decorate(test):
-        def wrapper():
-            async def main():
-                async with rt.open_store(engine()) as store:
-                    await test(store, await rt.Linker(engine()).instantiate_async(store, component(text)))
-
-            trio.run(main)
-
-        wrapper.__name__ = test.__name__
-        return wrapper
-
-    return decorate
+from .guests import ECHO, LATE, PIPE, component, engine, until
+from .stores import in_store, linker, run
 
 
 async def collect(source):
@@ -52,12 +36,12 @@ def test_pairs_are_trio_streams():
 
             await trio.testing.check_one_way_stream(maker, None)
 
-    trio.run(main)
+    run(main)
 
 
-@with_instance(ECHO)
-async def test_bytes_go_to_a_guest_and_back(store, instance):
-    echo = instance.exports["bytes"]
+@in_store(ECHO)
+async def test_bytes_go_to_a_guest_and_back(store, instance, exports):
+    echo = exports["bytes"]
     for source in (b"hello", bytearray(b"hello"), [104, 101, 108, 108, 111], [b"he", b"llo"], (c for c in b"hello")):
         assert b"".join(await collect(await echo(source))) == b"hello"
 
@@ -71,9 +55,9 @@ async def test_bytes_go_to_a_guest_and_back(store, instance):
     assert await back.receive_some() == b""
 
 
-@with_instance(ECHO)
-async def test_texts_go_to_a_guest_and_back(store, instance):
-    echo = instance.exports["texts"]
+@in_store(ECHO)
+async def test_texts_go_to_a_guest_and_back(store, instance, exports):
+    echo = exports["texts"]
     assert await collect(await echo(["a", "b"])) == ["a", "b"]
     assert await collect(await echo(numbers(10))) == [f"{i}" for i in range(10)]
     send, receive = trio.open_memory_channel(2)
@@ -90,9 +74,9 @@ async def _send_all(channel, values):
             await channel.send(value)
 
 
-@with_instance(ECHO)
-async def test_futures_go_to_a_guest_and_back(store, instance):
-    late = instance.exports["late"]
+@in_store(ECHO)
+async def test_futures_go_to_a_guest_and_back(store, instance, exports):
+    late = exports["late"]
     assert await (await late("now")) == "now"
 
     async def soon():
@@ -104,28 +88,28 @@ async def test_futures_go_to_a_guest_and_back(store, instance):
     assert await future == "soon"
 
 
-@with_instance(PIPE)
-async def test_megabytes_in_both_directions(store, instance):
+@in_store(PIPE)
+async def test_megabytes_in_both_directions(store, instance, exports):
     data = bytes(range(97, 123)) * 40_000
-    assert await instance.exports["count"](data) == len(data)
-    got = b"".join(await collect(await instance.exports["upper"](data)))
+    assert await exports["count"](data) == len(data)
+    got = b"".join(await collect(await exports["upper"](data)))
     assert got == data.upper()
-    assert sum(map(len, await collect(await instance.exports["blocks"](64)))) == 64 * 32768
+    assert sum(map(len, await collect(await exports["blocks"](64)))) == 64 * 32768
 
 
-@with_instance(PIPE)
-async def test_from_guest_to_guest_through_python(store, instance):
-    other = await rt.Linker(engine()).instantiate_async(store, component(PIPE))
-    stream = await instance.exports["blocks"](10)
+@in_store(PIPE)
+async def test_from_guest_to_guest_through_python(store, instance, exports):
+    other = await linker().instantiate_async(store, component(PIPE))
+    stream = await exports["blocks"](10)
     assert await other.exports["count"](stream) == 10 * 32768
     with pytest.raises(trio.ClosedResourceError):
         await stream.receive_some()
 
 
-@with_instance(PIPE)
-async def test_reading_can_be_cancelled_and_taken_up_again(store, instance):
+@in_store(PIPE)
+async def test_reading_can_be_cancelled_and_taken_up_again(store, instance, exports):
     send, receive = store.open_stream()
-    back = await instance.exports["upper"](receive)
+    back = await exports["upper"](receive)
     with trio.move_on_after(0.01) as scope:
         await back.receive_some()
     assert scope.cancelled_caught
@@ -141,9 +125,9 @@ async def test_reading_can_be_cancelled_and_taken_up_again(store, instance):
     await send.aclose()
 
 
-@with_instance(PIPE)
-async def test_a_guest_learns_that_nobody_reads(store, instance):
-    stream = await instance.exports["blocks"](1000)
+@in_store(PIPE)
+async def test_a_guest_learns_that_nobody_reads(store, instance, exports):
+    stream = await exports["blocks"](1000)
     assert len(await stream.receive_some(10)) == 10
     await stream.aclose()
     await until(lambda: store.statistics()["threads"] == 0)
@@ -153,20 +137,20 @@ async def test_a_guest_learns_that_nobody_reads(store, instance):
         await send.send_all(b"x")
 
 
-@with_instance(PIPE)
-async def test_a_source_that_fails_ends_the_guest(store, instance):
+@in_store(PIPE)
+async def test_a_source_that_fails_ends_the_guest(store, instance, exports):
     async def source():
         yield b"abc"
         raise ValueError("no more")
 
     with pytest.raises(ValueError, match="no more"):
-        await instance.exports["count"](source())
+        await exports["count"](source())
     assert isinstance(instance.trapped, ValueError)
 
 
-@with_instance(PIPE)
-async def test_readers_and_senders_learn_that_the_guest_was_ended(store, instance):
-    stream = await instance.exports["blocks"](1000)
+@in_store(PIPE)
+async def test_readers_and_senders_learn_that_the_guest_was_ended(store, instance, exports):
+    stream = await exports["blocks"](1000)
     await stream.receive_some(10)
     send, receive = store.open_stream()
 
@@ -196,10 +180,10 @@ async def _count(instance, source):
 
 def test_the_synchronous_store_has_streams_too():
     with rt.Store(engine()) as store:
-        pipe = rt.Linker(engine()).instantiate(store, component(PIPE))
+        pipe = linker().instantiate(store, component(PIPE))
         assert pipe.exports["count"](b"x" * 100_000) == 100_000
         assert b"".join(pipe.exports["upper"]([b"ab", b"cd"])) == b"ABCD"
-        echo = rt.Linker(engine()).instantiate(store, component(ECHO))
+        echo = linker().instantiate(store, component(ECHO))
         assert list(echo.exports["texts"](iter("abc"))) == ["a", "b", "c"]
         assert echo.exports["late"]("x").get() == "x"
         with pytest.raises(TypeError, match="open_store"):
@@ -207,44 +191,30 @@ def test_the_synchronous_store_has_streams_too():
 
 
 def test_what_can_never_come_is_a_deadlock():
-    blocked = """
-    (component
-      (type $late (future u8))
-      (core func $return (canon task.return (result $late)))
-      (core func $new (canon future.new $late))
-      (core module $m
-        (import "" "return" (func $return (param i32)))
-        (import "" "new" (func $new (result i64)))
-        (func (export "cb") (param i32 i32 i32) (result i32) unreachable)
-        (func (export "f") (result i32) (call $return (i32.wrap_i64 (call $new))) (i32.const 0)))
-      (core instance $i (instantiate $m (with "" (instance
-        (export "return" (func $return)) (export "new" (func $new))))))
-      (func (export "f") async (result $late) (canon lift (core func $i "f") async (callback (core func $i "cb")))))
-    """
     with rt.Store(engine()) as store:
-        future = rt.Linker(engine()).instantiate(store, component(blocked)).exports["f"]()
+        future = linker().instantiate(store, component(LATE)).exports["f"]()
         with pytest.raises(Trap, match="deadlock"):
             future.get()
 
 
-@with_instance(PIPE)
-async def test_streams_that_are_forgotten_are_closed(store, instance):
-    stream = await instance.exports["blocks"](1000)
+@in_store(PIPE)
+async def test_streams_that_are_forgotten_are_closed(store, instance, exports):
+    stream = await exports["blocks"](1000)
     del stream
     gc.collect()
     await trio.sleep(0)
     await until(lambda: store.statistics()["threads"] == store.ends == 0)
 
 
-@with_instance(ECHO)
-async def test_a_future_can_be_awaited_by_several_tasks(store, instance):
+@in_store(ECHO)
+async def test_a_future_can_be_awaited_by_several_tasks(store, instance, exports):
     event, got = trio.Event(), []
 
     async def soon():
         await event.wait()
         return "soon"
 
-    future = await instance.exports["late"](soon())
+    future = await exports["late"](soon())
 
     async def one(scope):
         with scope:
@@ -264,7 +234,7 @@ async def test_a_future_can_be_awaited_by_several_tasks(store, instance):
 def test_ends_that_went_through_a_guest_are_trio_streams():
     async def main():
         async with rt.open_store(engine()) as store:
-            echo = (await rt.Linker(engine()).instantiate_async(store, component(ECHO))).exports["bytes"]
+            echo = (await linker().instantiate_async(store, component(ECHO))).exports["bytes"]
 
             async def maker():
                 send, receive = store.open_stream()
@@ -272,12 +242,12 @@ def test_ends_that_went_through_a_guest_are_trio_streams():
 
             await trio.testing.check_one_way_stream(maker, None)
 
-    trio.run(main)
+    run(main)
 
 
-@with_instance(PIPE)
-async def test_every_kind_of_source(store, instance):
-    count = instance.exports["count"]
+@in_store(PIPE)
+async def test_every_kind_of_source(store, instance, exports):
+    count = exports["count"]
     assert await count(memoryview(b"abc")) == 3
     assert await count(array.array("H", [1, 2])) == 4
     assert await count(io.BytesIO(b"abc\ndef")) == 7
@@ -305,21 +275,21 @@ async def _send_bytes(stream, n):
         await stream.send_all(bytes(n))
 
 
-@with_instance(ECHO)
-async def test_what_a_source_raised_comes_to_the_host_if_no_guest_is_between(store, instance):
+@in_store(ECHO)
+async def test_what_a_source_raised_comes_to_the_host_if_no_guest_is_between(store, instance, exports):
     async def source():
         yield b"abc"
         raise ValueError("no more")
 
-    stream = await instance.exports["bytes"](source())
+    stream = await exports["bytes"](source())
     assert await stream.receive_some() == b"abc"
     with pytest.raises(ValueError, match="no more"):
         await stream.receive_some()
     assert instance.trapped is None
 
 
-@with_instance(ECHO)
-async def test_sources_are_closed_when_nobody_reads(store, instance):
+@in_store(ECHO)
+async def test_sources_are_closed_when_nobody_reads(store, instance, exports):
     closed = []
 
     async def asynchronous():
@@ -337,7 +307,7 @@ async def test_sources_are_closed_when_nobody_reads(store, instance):
             closed.append("plain")
 
     for source in (asynchronous, plain):
-        stream = await instance.exports["bytes"](source())
+        stream = await exports["bytes"](source())
         assert await stream.receive_some()
         await stream.aclose()
     await trio.testing.wait_all_tasks_blocked()

@@ -9,7 +9,8 @@ import trio.testing
 import component_rt as rt
 from core_rt.errors import InstancePoisoned, Trap
 
-from .guests import BLOCKER, PIPE, component, engine, until
+from .guests import BLOCKER, LATE, PIPE, component, engine, until
+from .stores import in_store, linker
 
 NEVER = """
 (component
@@ -61,44 +62,8 @@ DOOR = """
 """
 """`wait` waits until `open` is called."""
 
-LATE = """
-(component
-  (type $late (future u8))
-  (core func $return (canon task.return (result $late)))
-  (core func $new (canon future.new $late))
-  (core module $m
-    (import "" "return" (func $return (param i32)))
-    (import "" "new" (func $new (result i64)))
-    (func (export "cb") (param i32 i32 i32) (result i32) unreachable)
-    (func (export "f") (result i32) (call $return (i32.wrap_i64 (call $new))) (i32.const 0)))
-  (core instance $i (instantiate $m (with "" (instance (export "return" (func $return)) (export "new" (func $new))))))
-  (func (export "f") async (result $late) (canon lift (core func $i "f") async (callback (core func $i "cb")))))
-"""
-"""`f` gives a future that is never written."""
 
-
-def within(text, wait=None):
-    """Decorator: run the test with a store and the exports of an instance."""
-
-    def decorate(test):
-        def wrapper():
-            async def main():
-                linker = rt.Linker(engine())
-                if wait is not None:
-                    linker.define("wait", wait)
-                async with rt.open_store(engine()) as store:
-                    instance = await linker.instantiate_async(store, component(text))
-                    await test(store, instance, instance.exports)
-
-            trio.run(main)
-
-        wrapper.__name__ = test.__name__
-        return wrapper
-
-    return decorate
-
-
-@within(NEVER)
+@in_store(NEVER)
 async def test_a_call_that_can_never_return(store, instance, exports):
     with pytest.raises(Trap, match="deadlock"):
         await exports["f"]()
@@ -106,14 +71,14 @@ async def test_a_call_that_can_never_return(store, instance, exports):
         await exports["f"]()
 
 
-@within(NEVER)
+@in_store(NEVER)
 async def test_a_deadline_does_not_help_a_guest_that_would_not_learn_of_it(store, instance, exports):
     with trio.fail_after(3600):
         with pytest.raises(Trap, match="deadlock"):
             await exports["f"]()
 
 
-@within(NEVER.replace("(core module $m", "(core func (canon task.cancel)) (core module $m"))
+@in_store(NEVER.replace("(core module $m", "(core func (canon task.cancel)) (core module $m"))
 async def test_a_deadline_that_the_guest_will_learn_of_is_waited_for(store, instance, exports):
     with trio.move_on_after(0.05) as scope:
         with pytest.raises(Trap, match="unreachable"):  # this guest's callback takes no events
@@ -121,9 +86,9 @@ async def test_a_deadline_that_the_guest_will_learn_of_is_waited_for(store, inst
     assert scope.cancel_called
 
 
-@within(NEVER)
+@in_store(NEVER)
 async def test_calls_in_a_nursery_that_can_never_return(store, instance, exports):
-    other = await rt.Linker(engine()).instantiate_async(store, component(NEVER))
+    other = await linker().instantiate_async(store, component(NEVER))
     seen = []
 
     async def one(call):
@@ -144,7 +109,7 @@ def test_calls_in_two_stores_that_can_never_return():
     async def main():
         async with rt.open_store(engine()) as a, rt.open_store(engine()) as b, trio.open_nursery() as nursery:
             for store in (a, b):
-                instance = await rt.Linker(engine()).instantiate_async(store, component(NEVER))
+                instance = await linker().instantiate_async(store, component(NEVER))
                 nursery.start_soon(instance.exports["f"])
 
     with pytest.raises(BaseExceptionGroup) as caught:
@@ -152,7 +117,7 @@ def test_calls_in_two_stores_that_can_never_return():
     assert [str(error)[:8] for error in caught.value.exceptions] == ["deadlock"] * 2
 
 
-@within(NEVER)
+@in_store(NEVER)
 async def test_it_is_noticed_when_the_last_task_ends_that_could_have_helped(store, instance, exports):
     async with trio.open_nursery() as nursery:
         nursery.start_soon(trio.sleep, 0.05)
@@ -161,7 +126,7 @@ async def test_it_is_noticed_when_the_last_task_ends_that_could_have_helped(stor
         assert not nursery.child_tasks
 
 
-@within(DOOR)
+@in_store(DOOR)
 async def test_another_task_may_still_call(store, instance, exports):
     got = []
 
@@ -183,12 +148,12 @@ async def slowly(n):
     return n
 
 
-@within(BLOCKER, slowly)
+@in_store(BLOCKER, slowly)
 async def test_a_host_function_that_is_awaited_may_still_answer(store, instance, exports):
     assert await exports["run"](5) == 5
 
 
-@within(PIPE)
+@in_store(PIPE)
 async def test_streams_that_nobody_can_move(store, instance, exports):
     send, receive = store.open_stream()
     back = await exports["upper"](receive)
@@ -204,7 +169,7 @@ async def test_streams_that_nobody_can_move(store, instance, exports):
         await send.send_all(bytes(100_000))
 
 
-@within(PIPE)
+@in_store(PIPE)
 async def test_a_source_that_sleeps_may_still_bring_something(store, instance, exports):
     async def source():
         yield b"abc"
@@ -214,7 +179,7 @@ async def test_a_source_that_sleeps_may_still_bring_something(store, instance, e
     assert await exports["count"](source()) == 6
 
 
-@within(LATE)
+@in_store(LATE)
 async def test_a_future_that_nobody_writes(store, instance, exports):
     with pytest.raises((Trap, trio.BrokenResourceError)):
         await (await exports["f"]())
@@ -240,9 +205,7 @@ def test_host_functions_that_wait_for_their_own_guest():
             async def wait(n):
                 return await instance.exports["run"](n - 1) if n else 7
 
-            linker = rt.Linker(engine())
-            linker.define("wait", wait)
-            instance = await linker.instantiate_async(store, component(EXCLUSIVE))
+            instance = await linker(wait).instantiate_async(store, component(EXCLUSIVE))
             assert await instance.exports["run"](0) == 7
             with pytest.raises(Trap, match="deadlock"):
                 await instance.exports["run"](1)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-
 import pytest
 import trio
-import wasmtime
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +12,7 @@ from component_rt import types as t
 from component_rt.abi import layout as lay
 from component_rt.tasks.flat import flat_of
 
-from .guests import engine
+from .guests import LIBC, component, engine
 
 
 def record(*types):
@@ -86,15 +83,7 @@ TEXT = """
   (type $part {of})
   (export $named "part" (type $part))
   (type $parts (stream $named))
-  (core module $libc (memory (export "mem") 2)
-    (global $next (mut i32) (i32.const 4096))
-    (func (export "realloc") (param i32 i32 i32 i32) (result i32) (local $at i32)
-      (local.set $at (i32.and (i32.add (global.get $next) (i32.const 15)) (i32.const -16)))
-      (global.set $next (i32.add (local.get $at) (local.get 3)))
-      (local.get $at)))
-  (core instance $libc (instantiate $libc))
-  (alias core export $libc "mem" (core memory $mem))
-  (alias core export $libc "realloc" (core func $realloc))
+  {libc}
   (core func $new (canon stream.new $parts))
   (core func $read (canon stream.read $parts (memory $mem) (realloc $realloc)))
   (core func $write (canon stream.write $parts (memory $mem) (realloc $realloc)))
@@ -135,11 +124,6 @@ TEXT = """
 """
 
 
-@functools.cache
-def guests(of):
-    return rt.Component(engine(), bytes(wasmtime.wat2wasm(TEXT.replace("{of}", of))))
-
-
 @pytest.mark.parametrize(
     "of, given, size, wanted",
     [
@@ -156,9 +140,11 @@ def guests(of):
     ],
 )  # fmt: skip
 def test_from_guest_to_guest(of, given, size, wanted):
+    guest = component(TEXT.replace("{libc}", LIBC).replace("{of}", of))
+
     async def main():
         async with rt.open_store(engine()) as store:
-            one, two = [await rt.Linker(engine()).instantiate_async(store, guests(of)) for _ in range(2)]
+            one, two = [await rt.Linker(engine()).instantiate_async(store, guest) for _ in range(2)]
             stream = await one.exports["source"](given, len(given) // size)
             if isinstance(wanted, str):
                 with pytest.raises(rt.Trap, match=wanted):

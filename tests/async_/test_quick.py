@@ -6,10 +6,9 @@ import pytest
 import trio
 import trio.testing
 
-import component_rt as rt
 from core_rt.errors import InstancePoisoned, Trap
 
-from .guests import component, engine
+from .stores import in_store, later, ticking
 
 TEXT = """
 (component
@@ -78,29 +77,7 @@ TEXT = """
 
 
 def check(wait=lambda n: n + 1):
-    """Decorator: run the test with the exports of an instance."""
-
-    def decorate(test):
-        def wrapper():
-            async def main():
-                linker = rt.Linker(engine())
-                linker.define("wait", wait)
-                async with rt.open_store(engine()) as store:
-                    instance = await linker.instantiate_async(store, component(TEXT))
-                    await test(store, instance, instance.exports)
-                    assert store.statistics()["threads"] == store.statistics()["calls"] == 0
-
-            trio.run(main)
-
-        wrapper.__name__ = test.__name__
-        return wrapper
-
-    return decorate
-
-
-async def later(n):
-    await trio.sleep(0.001)
-    return n + 1
+    return in_store(TEXT, wait, at_rest=True)
 
 
 @check()
@@ -136,19 +113,8 @@ async def test_a_post_return_that_asks_for_the_thread(store, instance, exports):
 
 @check()
 async def test_a_post_return_that_computes(store, instance, exports):
-    ticks = 0
-
-    async def tick():
-        nonlocal ticks
-        while True:
-            await trio.sleep(0.001)
-            ticks += 1
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(tick)
+    async with ticking():
         assert await exports["spinning"](3) == "abc"
-        nursery.cancel_scope.cancel()
-    assert ticks
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,123 @@
+"""Opening, leaving, cancelling and closing a trio store."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+import component_rt as rt
+from core_rt.errors import StoreError
+
+from .guests import BLOCKER, SPIN, SYNC, component, engine, until
+from .stores import double, forever, linker, run
+
+
+def test_leaving_the_store_ends_everything():
+    ended = []
+
+    async def wait(n):
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended.append(n)
+
+    async def main():
+        errors = []
+
+        async def one(instance, n):
+            try:
+                await instance.exports["run"](n)
+            except StoreError as error:
+                errors.append(str(error))
+
+        async with trio.open_nursery() as nursery:
+            async with rt.open_store(engine()) as store:
+                for n, text in enumerate([BLOCKER, BLOCKER, SYNC]):
+                    nursery.start_soon(one, await linker(wait).instantiate_async(store, component(text)), n)
+                await until(lambda: store.awaited == 3)
+            assert sorted(ended) == [0, 1, 2]
+            assert store.closed
+        assert errors == ["the store was closed"] * 3
+        assert store.statistics()["fibers"] == store.awaited == 0
+
+    run(main)
+
+
+def test_exceptions_leave_the_store_as_they_are():
+    async def main(error):
+        async with rt.open_store(engine()) as store:
+            instance = await linker(forever).instantiate_async(store, component(BLOCKER))
+            with trio.move_on_after(0):
+                await instance.exports["run"](1)
+            raise error
+
+    for error in (ValueError("body"), KeyboardInterrupt()):
+        with pytest.raises(type(error)) as caught:
+            run(main, error)
+        assert caught.value is error
+
+
+def test_cancelling_around_a_store_ends_guests_that_compute():
+    async def main():
+        with trio.move_on_after(0.1) as scope:
+            async with rt.open_store(engine()) as store:
+                instance = await linker(forever).instantiate_async(store, component(SPIN))
+                async with trio.open_nursery() as nursery:
+                    for _ in range(2):
+                        nursery.start_soon(instance.exports["forever"])
+        assert scope.cancelled_caught and store.closed
+
+    run(main)
+
+
+@pytest.mark.parametrize("inside", ["body", "nursery"])
+def test_what_goes_wrong_in_the_store_itself_comes_out_of_it(inside):
+    async def fails():
+        await trio.sleep(0.01)
+        raise ValueError("on its own")
+
+    async def main():
+        async with rt.open_store(engine()) as store:
+            store.start_task(fails)
+            if inside == "body":
+                await trio.sleep_forever()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.sleep_forever)
+
+    with pytest.raises(ValueError, match="on its own"):
+        run(main)
+
+
+def test_cancelling_around_a_store_with_a_nursery():
+    async def main():
+        with trio.move_on_after(0.01) as scope:
+            async with rt.open_store(engine()), trio.open_nursery() as nursery:
+                nursery.start_soon(trio.sleep_forever)
+        assert scope.cancelled_caught
+
+    run(main)
+
+
+def test_a_closed_store_says_so():
+    async def main():
+        async with rt.open_store(engine()) as store:
+            instance = await linker(double).instantiate_async(store, component(SYNC))
+            run_ = instance.exports["run"]
+        with pytest.raises(StoreError, match="closed"):
+            await run_(1)
+
+    run(main)
+
+
+def test_the_synchronous_store_runs_the_same_component():
+    with rt.Store(engine()) as store:
+        instance = linker(lambda n: 2 * n).instantiate(store, component(BLOCKER))
+        assert instance.exports["run"](21) == 42
+        refusing = linker(double).instantiate(store, component(BLOCKER))
+        with pytest.raises(StoreError, match="open_store"):
+            refusing.exports["run"](1)
+
+
+def test_a_store_without_a_loop():
+    with pytest.raises(StoreError, match="no trio loop is running"):
+        rt.open_store(engine())
