@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 import component_rt as rt
+from tests.crowd import crowd
 
 from .guests import engine, instantiate
 
@@ -327,64 +329,32 @@ def test_threads_whose_calls_allocate_in_steps_get_their_own_results_or_are_refu
       (core instance $m (instantiate $M))
       (func (export "echo") (param "a" (list string)) (result (list string))
         (canon lift (core func $m "echo") (memory (core memory $m "memory")) (realloc (core func $m "realloc")))))"""
-    wrong: list[object] = []
-    stop = threading.Event()
 
-    def work(echo: Any, letter: str) -> None:
+    def work(echo: Any, letter: str) -> Callable[[], object]:
         sent = [letter * i for i in range(9)]
-        while not stop.is_set():
-            try:
-                if echo(sent) != sent:
-                    wrong.append(letter)
-            except rt.StoreError as error:
-                if "another thread" not in str(error):
-                    wrong.append(error)
-            except BaseException as error:
-                wrong.append(error)
-                return
+        return lambda: None if echo(sent) == sent else letter
 
     with rt.Store(engine()) as store:
         echoes = [instantiate(store, text).exports["echo"] for _ in range(3)]
-        threads = [threading.Thread(target=work, args=(echo, "abc"[i])) for i, echo in enumerate(echoes)]
-        for thread in threads:
-            thread.start()
-        stop.wait(0.3)
-        stop.set()
-        for thread in threads:
-            thread.join()
-        assert not wrong
+        assert not crowd([work(echo, letter) for echo, letter in zip(echoes, "abc")], 0.3)
         for echo in echoes:
             assert echo(["still", "usable"]) == ["still", "usable"]
 
 
 def test_threads_that_share_a_store_get_their_own_results_or_are_refused() -> None:
-    wrong: list[object] = []
-    stop = threading.Event()
+    def work(api: Any, letter: str, number: int) -> Callable[[], object]:
+        wanted = (letter * 9, number, float(number))
 
-    def work(api: Any, letter: str, number: int) -> None:
-        while not stop.is_set():
-            try:
-                results = (api["echo"](letter * 9), api["u64"](number), api["f64"](float(number)))
-                if results != (letter * 9, number, float(number)):
-                    wrong.append(results)
-            except rt.StoreError as error:
-                if "another thread" not in str(error):
-                    wrong.append(error)
-            except BaseException as error:
-                wrong.append(error)
-                return
+        def once() -> object:
+            results = (api["echo"](letter * 9), api["u64"](number), api["f64"](float(number)))
+            return None if results == wanted else results
+
+        return once
 
     with rt.Store(engine()) as store:
         apis = [start(store) for _ in range(3)]
         assert apis[0]["echo"]("warm") == "warm"
-        threads = [threading.Thread(target=work, args=(api, "abc"[i], i + 1)) for i, api in enumerate(apis)]
-        for thread in threads:
-            thread.start()
-        stop.wait(0.3)
-        stop.set()
-        for thread in threads:
-            thread.join()
-    assert not wrong
+        assert not crowd([work(api, "abc"[i], i + 1) for i, api in enumerate(apis)], 0.3)
 
 
 def test_a_memory_of_64_bit_addresses() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ import pytest
 import core_rt
 from core_rt.func import PLAIN_CALLS
 from tests.core.support import wasm
+from tests.crowd import crowd
 
 SAME = {"i32": "i32", "i64": "i64", "f32": "f32", "f64": "f64"}
 TEXT = (
@@ -99,29 +100,18 @@ def test_other_shapes(exports: Any) -> None:
 
 
 def test_threads_that_share_a_store_get_their_own_results_or_are_refused(exports: Any) -> None:
-    wrong: list[object] = []
-    stop = threading.Event()
+    def work(number: int) -> Callable[[], object]:
+        wanted = number, number, (number, number, number), 4 * number
 
-    def work(number: int) -> None:
-        while not stop.is_set():
-            try:
-                found = (
-                    exports["i32"](number),
-                    exports["f64"](number),
-                    exports["swap"](number, number, number),
-                    exports["mixed"](number, number, number, number),
-                )
-                if found != (number, number, (number, number, number), 4 * number):
-                    wrong.append(found)
-            except core_rt.StoreError as error:
-                if "another thread" not in str(error):
-                    wrong.append(error)
+        def once() -> object:
+            found = (
+                exports["i32"](number),
+                exports["f64"](number),
+                exports["swap"](number, number, number),
+                exports["mixed"](number, number, number, number),
+            )
+            return None if found == wanted else found
 
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(1, 4)]
-    for thread in threads:
-        thread.start()
-    stop.wait(0.2)
-    stop.set()
-    for thread in threads:
-        thread.join()
-    assert not wrong
+        return once
+
+    assert not crowd([work(number) for number in range(1, 4)], 0.2)
