@@ -7,12 +7,51 @@ from __future__ import annotations
 
 __all__ = ["CHECK_UTF8", "CHECK_UTF16"]
 
-CHECK_UTF8 = """
-define internal i32 @check_utf8(ptr %p, i64 %n) #0 {
+
+def _next_byte(n: int, wrong: str, ends_below: int) -> str:
+    """Byte `n` of a character, which is refused if `wrong`: the last one where the first byte is less than `ends_below`."""
+    last = f"""%ends{n} = icmp ult i8 %b, {ends_below}
+  br i1 %ends{n}, label %whole{n}, label %byte{n + 1}"""
+    return f"""
+byte{n}:
+  %has{n} = icmp uge i64 %left, {n}
+  br i1 %has{n}, label %load{n}, label %short
+load{n}:
+  %at{n} = getelementptr i8, ptr %at, i64 {n - 1}
+  %c{n} = load i8, ptr %at{n}
+  {wrong}
+  br i1 %wrong{n}, label %bad, label %fine{n}
+fine{n}:
+  {last if n < 4 else "br label %whole4"}
+whole{n}:
+  %i{n} = add i64 %i, {n}
+  br label %next"""
+
+
+def _continues_not(n: int) -> str:
+    return f"%bits{n} = and i8 %c{n}, 192\n  %wrong{n} = icmp ne i8 %bits{n}, 128"
+
+
+# There are narrower bounds after four first bytes: no character has two forms, is a surrogate, or lies above U+10FFFF.
+_BOUNDS = """%is.e0 = icmp eq i8 %b, 224
+  %is.ed = icmp eq i8 %b, 237
+  %is.f0 = icmp eq i8 %b, 240
+  %is.f4 = icmp eq i8 %b, 244
+  %low.1 = select i1 %is.e0, i8 160, i8 128
+  %low = select i1 %is.f0, i8 144, i8 %low.1
+  %top.1 = select i1 %is.ed, i8 159, i8 191
+  %top = select i1 %is.f4, i8 143, i8 %top.1
+  %below = icmp ult i8 %c2, %low
+  %above = icmp ugt i8 %c2, %top
+  %wrong2 = or i1 %below, %above"""
+_REST = _next_byte(2, _BOUNDS, 0xE0) + _next_byte(3, _continues_not(3), 0xF0) + _next_byte(4, _continues_not(4), 0xF5)
+
+CHECK_UTF8 = f"""
+define internal i32 @check_utf8(ptr %p, i64 %n) #0 {{
 entry:
   br label %next
 next:
-  %i = phi i64 [ 0, %entry ], [ %i8, %words ], [ %i1, %ascii ], [ %i2, %two ], [ %i3, %three ], [ %i4, %four ]
+  %i = phi i64 [ 0, %entry ], [ %i8, %words ], [ %i1, %ascii ], [ %i2, %whole2 ], [ %i3, %whole3 ], [ %i4, %whole4 ]
   %left = sub i64 %n, %i
   %at = getelementptr i8, ptr %p, i64 %i
   %many = icmp uge i64 %left, 8
@@ -39,65 +78,14 @@ lead:
   %b.c2 = icmp ult i8 %b, 194
   %b.f4 = icmp ugt i8 %b, 244
   %b.bad = or i1 %b.c2, %b.f4
-  br i1 %b.bad, label %bad, label %first
-first:
-  %has2 = icmp uge i64 %left, 2
-  br i1 %has2, label %second, label %short
-second:
-  %is.e0 = icmp eq i8 %b, 224
-  %is.ed = icmp eq i8 %b, 237
-  %is.f0 = icmp eq i8 %b, 240
-  %is.f4 = icmp eq i8 %b, 244
-  %lo.1 = select i1 %is.e0, i8 160, i8 128
-  %lo = select i1 %is.f0, i8 144, i8 %lo.1
-  %hi.1 = select i1 %is.ed, i8 159, i8 191
-  %hi = select i1 %is.f4, i8 143, i8 %hi.1
-  %at1 = getelementptr i8, ptr %at, i64 1
-  %c1 = load i8, ptr %at1
-  %c1.lo = icmp ult i8 %c1, %lo
-  %c1.hi = icmp ugt i8 %c1, %hi
-  %c1.bad = or i1 %c1.lo, %c1.hi
-  br i1 %c1.bad, label %bad, label %ok2
-ok2:
-  %is2 = icmp ult i8 %b, 224
-  br i1 %is2, label %two, label %more
-two:
-  %i2 = add i64 %i, 2
-  br label %next
-more:
-  %has3 = icmp uge i64 %left, 3
-  br i1 %has3, label %third, label %short
-third:
-  %at2 = getelementptr i8, ptr %at, i64 2
-  %c2 = load i8, ptr %at2
-  %c2.top = and i8 %c2, 192
-  %c2.ok = icmp eq i8 %c2.top, 128
-  br i1 %c2.ok, label %ok3, label %bad
-ok3:
-  %is3 = icmp ult i8 %b, 240
-  br i1 %is3, label %three, label %evenmore
-three:
-  %i3 = add i64 %i, 3
-  br label %next
-evenmore:
-  %has4 = icmp uge i64 %left, 4
-  br i1 %has4, label %fourth, label %short
-fourth:
-  %at3 = getelementptr i8, ptr %at, i64 3
-  %c3 = load i8, ptr %at3
-  %c3.top = and i8 %c3, 192
-  %c3.ok = icmp eq i8 %c3.top, 128
-  br i1 %c3.ok, label %four, label %bad
-four:
-  %i4 = add i64 %i, 4
-  br label %next
+  br i1 %b.bad, label %bad, label %byte2{_REST}
 good:
   ret i32 0
 bad:
   ret i32 1
 short:
   ret i32 2
-}
+}}
 """
 
 CHECK_UTF16 = """
