@@ -190,8 +190,6 @@ def _fixed_kinds() -> Mapping[type, Kind]:
     kinds: dict[type, Kind] = {cls: _by_fields(cls) for cls in _RECORDS}
     for cls in (
         t.Attributes,
-        Import,
-        Export,
         ElementSegment,
         core.TableType,
         core.MemoryType,
@@ -217,6 +215,8 @@ def _fixed_kinds() -> Mapping[type, Kind]:
             t.ComponentType,
             ("imports", "exports", "imported", "defined", "import_attributes", "export_attributes"),
         ),
+        Import: Kind(tuple, Import),
+        Export: Kind(tuple, Export),
         v.FieldType: Kind(tuple, v.FieldType),
         v.CaseType: Kind(tuple, v.CaseType),
         v.PrimValType: _type(v.PrimValType, "kind"),

@@ -40,6 +40,9 @@ _SPACE_NAMES: Final = {"func": "function", "table": "table", "memory": "memory",
 _COMPACT_OF_ONE_TYPE: Final = 0x7E
 _COMPACT: Final = (_COMPACT_OF_ONE_TYPE, 0x7F)
 _REF_FUNC_OP: Final = 0xD2
+_CODE_SECTION: Final = 10
+_BULKY: Final = 256 << 10
+"""Bytes from which a part of a component is not copied as a whole."""
 _FEW_SEGMENTS: Final = 64
 """Up to so many data segments are objects at once."""
 
@@ -49,17 +52,42 @@ def decode_module(data: bytes | bytearray | memoryview, features: Features = DEF
 
     The module keeps `data` if it is part of a `bytes` object (as in a component), else a copy: what can change is not kept.
     """
+    if not (isinstance(data, memoryview) and isinstance(data.obj, bytes) and data.format == "B" and data.c_contiguous):
+        return _Decoder(bytes(data), features).run()
+    head = _head(data) if len(data) >= _BULKY else None
+    if head is not None:
+        try:
+            return _Decoder(head, features, data).run()
+        except (DecodeError, ValidationError, IndexError):
+            pass  # the same again with all of the data before its eyes gives the right error
     module = _Decoder(bytes(data), features).run()
-    if isinstance(data, memoryview) and isinstance(data.obj, bytes) and data.format == "B" and data.c_contiguous:
-        module.data = data
+    module.data = data
     return module
 
 
+def _head(data: memoryview) -> bytes | None:
+    """What comes before the code section, if the section headers make sense.
+
+    Only that much of a large module is copied: fresh pages for all of one of 18 MB take longer than all its sections.
+    """
+    at = len(_MAGIC) + len(_VERSION)
+    try:
+        while data[at] != _CODE_SECTION:
+            size, start = uleb(data, at + 1, 32)
+            at = start + size
+    except (IndexError, DecodeError):
+        return None
+    return bytes(data[:at])
+
+
 class _Decoder:
-    def __init__(self, data: bytes, features: Features) -> None:
+    """`data` may be the part of `whole` that ends where a section does; then an error may be another than it should."""
+
+    def __init__(self, data: bytes, features: Features, whole: bytes | memoryview | None = None) -> None:
         self.features = features
-        self.reader = Reader(data)
-        self.module = DecodedModule(data, features)
+        self.whole = data if whole is None else whole
+        self.reader = Reader(data, 0, len(self.whole))
+        self.module = DecodedModule(self.whole, features)
         self.types = TypeReader(self.reader, self.module.types, features)
         self.declared_funcs: int | None = None
 
@@ -67,14 +95,16 @@ class _Decoder:
 
     def run(self) -> DecodedModule:
         reader, module = self.reader, self.module
-        data = reader.data
-        if len(data) > limits.MAX_MODULE_SIZE:
+        if reader.end > limits.MAX_MODULE_SIZE:
             raise DecodeError(f"module too large: more than {limits.MAX_MODULE_SIZE} bytes", 0)
-        self._preamble(data)
+        self._preamble(reader.data)
         reader.pos = len(_MAGIC) + len(_VERSION)
+        rest = len(reader.data)
         last = 0
         while reader.pos < reader.end:
             start = reader.pos
+            if start == rest:
+                reader.data = self.whole
             id_ = reader.byte()
             if id_ not in _SECTIONS and id_ != 0:
                 raise DecodeError("malformed section id", start)
@@ -95,7 +125,7 @@ class _Decoder:
         return module
 
     @staticmethod
-    def _preamble(data: bytes) -> None:
+    def _preamble(data: bytes | memoryview) -> None:
         if len(data) < 4:
             raise DecodeError("unexpected end", len(data))
         if data[:4] != _MAGIC:
@@ -144,11 +174,13 @@ class _Decoder:
 
     def _import_section(self) -> None:
         reader, module = self.reader, self.module
+        name_ = reader.name
         for _ in range(self._count("imports", limits.MAX_IMPORTS)):
             offset = reader.pos
-            name, field = reader.name(), reader.name()
+            name, field = name_(), name_()
             if field or reader.peek() not in _COMPACT:
-                self._import(name, field, *self._imported(offset), offset)
+                space, type_ = self._imported(offset)
+                self._import(name, field, space, type_, offset)
             elif self.features.compact_imports:
                 self._import_group(name)
             else:
@@ -191,9 +223,11 @@ class _Decoder:
         raise DecodeError("malformed import kind", reader.pos - 1)
 
     def _import(self, name: str, field: str, space: list[Any], type_: Any, offset: int) -> None:
-        limits.check_limit("imports", len(self.module.imports) + 1, limits.MAX_IMPORTS, offset)
+        imports = self.module.imports
+        if len(imports) >= limits.MAX_IMPORTS:
+            limits.check_limit("imports", len(imports) + 1, limits.MAX_IMPORTS, offset)
         space.append(type_)
-        self.module.imports.append(Import(name, field, type_, offset))
+        imports.append(Import(name, field, type_, offset))
 
     def _check_single(self, offset: int) -> None:
         module = self.module
@@ -206,8 +240,7 @@ class _Decoder:
 
     def _function_section(self) -> None:
         module = self.module
-        for _ in range(self._count("functions", limits.MAX_FUNCS, len(module.funcs))):
-            module.funcs.append(self.types.func_index())
+        module.funcs += self.types.func_indices(self._count("functions", limits.MAX_FUNCS, len(module.funcs)))
 
     def _table_section(self) -> None:
         reader, module = self.reader, self.module
@@ -250,28 +283,29 @@ class _Decoder:
 
     def _export_section(self) -> None:
         reader, module = self.reader, self.module
+        spaces = (module.funcs, module.tables, module.memories, module.globals, module.tags)
+        kinds = len(_EXPORT_KINDS) if self.features.exceptions else len(_EXPORT_KINDS) - 1
+        name_, exports, func_refs = reader.name, module.exports, module.func_refs
         seen: set[str] = set()
         for _ in range(self._count("exports", limits.MAX_EXPORTS)):
             offset = reader.pos
-            name = reader.name()
+            name = name_()
             code = reader.byte()
-            if code >= len(_EXPORT_KINDS) or (code == 4 and not self.features.exceptions):
+            if code >= kinds:
                 raise DecodeError("malformed export kind", reader.pos - 1)
             kind = _EXPORT_KINDS[code]
             at = reader.pos
             index = reader.u32()
-            try:
-                type_ = module.extern_type(kind, index)
-            except IndexError:
-                raise ValidationError(f"unknown {_SPACE_NAMES[kind]} {index}", at) from None
+            if index >= len(spaces[code]):
+                raise ValidationError(f"unknown {_SPACE_NAMES[kind]} {index}", at)
             if name in seen:
                 raise ValidationError(f'duplicate export name "{name}"', offset)
             seen.add(name)
-            if kind == "func":
-                module.func_refs.add(index)
-            elif kind == "global" and not self.features.mutable_global and type_.mutable:  # type: ignore[union-attr]
+            if code == 0:
+                func_refs.add(index)
+            elif code == 3 and module.globals[index].mutable and not self.features.mutable_global:
                 raise feature_error("mutable globals cannot be exported", "it", "mutable_global", offset)
-            module.exports.append(Export(name, kind, index, offset))
+            exports.append(Export(name, kind, index, offset))
 
     def _start_section(self) -> None:
         module = self.module
@@ -335,8 +369,7 @@ class _Decoder:
     def _func_indices(self, count: int) -> tuple[int, ...]:
         reader, module = self.reader, self.module
         start = reader.pos
-        read = reader.u32
-        indices = tuple([read() for _ in range(count)])
+        indices = tuple(reader.u32s(count))
         if indices and max(indices) >= len(module.funcs):
             raise ValidationError(f"unknown function {max(indices)}", start)
         module.func_refs.update(indices)
@@ -360,7 +393,12 @@ class _Decoder:
                 size = data[pos]
                 pos += 1
                 if size >= 0x80:
-                    size, pos = uleb(data, pos - 1, 32)
+                    byte = data[pos]
+                    if byte < 0x80:
+                        size += (byte - 1) << 7
+                        pos += 1
+                    else:
+                        size, pos = uleb(data, pos - 1, 32)
                 if size > end - pos:
                     raise DecodeError("length out of bounds", start)
                 if size > limits.MAX_BODY_SIZE:

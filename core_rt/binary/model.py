@@ -37,8 +37,11 @@ ExternKind: TypeAlias = Literal["func", "table", "memory", "global", "tag"]
 SegmentMode: TypeAlias = Literal["active", "passive", "declarative"]
 
 
-@attrs.frozen
-class Import:
+# Imports, exports and data segments are tuples, because there are thousands of them in large programs, and a frozen class takes
+# four times as long to make.
+
+
+class Import(NamedTuple):
     """`(import module name type)`; `offset` is where the entry begins."""
 
     module: str
@@ -52,8 +55,7 @@ class Import:
         return kind_of(self.type)
 
 
-@attrs.frozen
-class Export:
+class Export(NamedTuple):
     """`(export name (kind index))`, the index being one of the kind's whole index space."""
 
     name: str
@@ -84,10 +86,7 @@ class ElementSegment:
 
 
 class DataSegment(NamedTuple):
-    """Bytes `start..end` of the module. `memory` and `offset` are meant for active segments only (else 0 and None).
-
-    A tuple, because there are thousands of these in large programs and a frozen class takes four times as long to make.
-    """
+    """Bytes `start..end` of the module. `memory` and `offset` are meant for active segments only (else 0 and None)."""
 
     mode: SegmentMode
     memory: int

@@ -32,7 +32,7 @@ def core_modules(data: bytes | bytearray | memoryview) -> Iterator[memoryview]:
         while at < len(view):
             kind = view[at]
             try:
-                size, start = uleb(view, at + 1, 32)  # type: ignore[arg-type]
+                size, start = uleb(view, at + 1, 32)
             except IndexError:
                 raise DecodeError("unexpected end", at) from None
             end = start + size

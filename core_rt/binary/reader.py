@@ -19,7 +19,7 @@ __all__ = ["UNEXPECTED_END", "Reader", "sleb", "uleb"]
 UNEXPECTED_END = "unexpected end of section or function"
 
 
-def uleb(data: bytes, pos: int, bits: int) -> tuple[int, int]:
+def uleb(data: bytes | memoryview, pos: int, bits: int) -> tuple[int, int]:
     """An unsigned integer of at most `bits` bits."""
     value = shift = 0
     while True:
@@ -36,7 +36,7 @@ def uleb(data: bytes, pos: int, bits: int) -> tuple[int, int]:
             raise DecodeError("integer representation too long", pos)
 
 
-def sleb(data: bytes, pos: int, bits: int) -> tuple[int, int]:
+def sleb(data: bytes | memoryview, pos: int, bits: int) -> tuple[int, int]:
     """A signed integer of at most `bits` bits, sign included."""
     value = shift = 0
     while True:
@@ -63,7 +63,7 @@ class Reader:
 
     __slots__ = ("data", "end", "pos")
 
-    def __init__(self, data: bytes, pos: int = 0, end: int | None = None) -> None:
+    def __init__(self, data: bytes | memoryview, pos: int = 0, end: int | None = None) -> None:
         self.data = data
         self.pos = pos
         self.end = len(data) if end is None else end
@@ -92,7 +92,33 @@ class Reader:
             if byte < 0x80:
                 self.pos = pos + 1
                 return byte
+            if pos + 1 < self.end and (high := self.data[pos + 1]) < 0x80:
+                self.pos = pos + 2
+                return byte + ((high - 1) << 7)
         return self._leb(uleb, 32)
+
+    def u32s(self, count: int) -> list[int]:
+        """`count` unsigned 32-bit integers."""
+        data, pos = self.data, self.pos
+        found: list[int] = []
+        try:
+            for _ in range(count):
+                value = data[pos]
+                pos += 1
+                if value >= 0x80:
+                    byte = data[pos]
+                    if byte < 0x80:
+                        value += (byte - 1) << 7
+                        pos += 1
+                    else:
+                        value, pos = uleb(data, pos - 1, 32)
+                found.append(value)
+        except IndexError:
+            raise self.ended() from None
+        if pos > self.end:
+            raise self.ended()
+        self.pos = pos
+        return found
 
     def u64(self) -> int:
         """An unsigned 64-bit integer."""
@@ -110,7 +136,7 @@ class Reader:
         """A signed 64-bit integer."""
         return self._leb(sleb, 64)
 
-    def _leb(self, read: Callable[[bytes, int, int], tuple[int, int]], bits: int) -> int:
+    def _leb(self, read: Callable[[bytes | memoryview, int, int], tuple[int, int]], bits: int) -> int:
         try:
             value, pos = read(self.data, self.pos, bits)
         except IndexError:
@@ -126,7 +152,7 @@ class Reader:
             raise self.ended()
         self.pos += size
 
-    def take(self, size: int) -> bytes:
+    def take(self, size: int) -> bytes | memoryview:
         """The next `size` bytes."""
         pos = self.pos
         self.skip(size)
@@ -146,9 +172,18 @@ class Reader:
 
     def name(self) -> str:
         """A length-prefixed UTF-8 string."""
+        pos = self.pos
+        if pos < self.end:
+            size = self.data[pos]
+            if size < 0x80 and pos + size < self.end:
+                self.pos = stop = pos + 1 + size
+                try:
+                    return str(self.data[pos + 1 : stop], "utf-8")
+                except UnicodeDecodeError as error:
+                    raise DecodeError("malformed UTF-8 encoding", pos + 1 + error.start) from None
         size = self.length()
         pos = self.pos
         try:
-            return self.take(size).decode("utf-8")
+            return str(self.take(size), "utf-8")
         except UnicodeDecodeError as error:
             raise DecodeError("malformed UTF-8 encoding", pos + error.start) from None

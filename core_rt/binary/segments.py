@@ -24,7 +24,7 @@ class PlainSegments(Sequence[DataSegment]):
         self._count = count
 
     @classmethod
-    def read(cls, data: bytes, at: int, count: int) -> tuple[PlainSegments, int]:
+    def read(cls, data: bytes | memoryview, at: int, count: int) -> tuple[PlainSegments, int]:
         """Up to `count` segments from `at` on, and where the first one of another form is, or one with something wrong with it."""
         words = ffi.new("uint32_t[]", 4 * min(count, (len(data) - at) // 5 + 1))
         stop = ffi.new("uint64_t *")

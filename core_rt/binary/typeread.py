@@ -79,7 +79,7 @@ class TypeReader:
     While a recursion group is read, indices of its own members come out as the ints that `TypeSpec` wants.
     """
 
-    __slots__ = ("features", "group_base", "group_size", "heaps", "reader", "types", "values")
+    __slots__ = ("_globals", "features", "group_base", "group_size", "heaps", "reader", "types", "values")
 
     def __init__(self, reader: Reader, types: list[DefType], features: Features) -> None:
         self.reader = reader
@@ -89,6 +89,7 @@ class TypeReader:
         self.heaps = heap_types(features)
         self.group_base = 0
         self.group_size = 0
+        self._globals: dict[tuple[int, int], GlobalType] = {}
 
     # ------------------------------------------------------------------------------------------------- value types
 
@@ -154,8 +155,17 @@ class TypeReader:
         return self.ref()
 
     def _values(self, what: str, limit: int) -> tuple[Any, ...]:
-        offset = self.reader.pos
-        count = self.reader.length()
+        reader = self.reader
+        offset = reader.pos
+        if offset < reader.end:
+            count = reader.data[offset]
+            stop = offset + 1 + count
+            if count < 0x80 and count <= limit and stop <= reader.end:
+                found = tuple(map(self.values.get, reader.data[offset + 1 : stop]))
+                if all(found):  # a byte each, as nearly always
+                    reader.pos = stop
+                    return found
+        count = reader.length()
         limits.check_limit(what, count, limit, offset)
         return tuple([self.value() for _ in range(count)])
 
@@ -227,7 +237,10 @@ class TypeReader:
         reader = self.reader
         self.group_base = len(self.types)
         self.group_size = 1
-        if reader.peek() != _REC:
+        first = reader.peek()
+        if first == _FUNC:
+            return [(True, (), self._composite())]
+        if first != _REC:
             return [self._sub()]
         if not self.features.gc:
             raise feature_error("malformed definition type", "a recursion group", "gc", reader.pos)
@@ -303,7 +316,20 @@ class TypeReader:
 
     def global_(self) -> GlobalType:
         """A global type."""
-        content: ValType = self.value()
+        reader = self.reader
+        pos = reader.pos
+        if pos + 2 <= reader.end:
+            byte, mutable = reader.data[pos : pos + 2]
+            found = self._globals.get((byte, mutable))
+            if found is not None:
+                reader.pos = pos + 2
+                return found
+            content = self.values.get(byte)
+            if content is not None and mutable <= 1:
+                reader.pos = pos + 2
+                found = self._globals[byte, mutable] = GlobalType(content, mutable == 1)
+                return found
+        content = self.value()
         return GlobalType(content, self.mutability())
 
     def func_index(self) -> DefType:
@@ -316,6 +342,18 @@ class TypeReader:
         if found.kind != "func":
             raise ValidationError(f"non-function type {index}", offset)
         return found
+
+    def func_indices(self, count: int) -> list[DefType]:
+        """As `func_index`, `count` times."""
+        reader, types = self.reader, self.types
+        start = reader.pos
+        indices = reader.u32s(count)
+        if indices and max(indices) < len(types):
+            found = [types[index] for index in indices]
+            if all(type_.kind == "func" for type_ in {*found}):
+                return found
+        reader.pos = start  # again, for the error that is to be raised
+        return [self.func_index() for _ in range(count)]
 
     def tag(self) -> TagType:
         """A tag type."""
