@@ -279,3 +279,27 @@ def test_mutated_modules_raise_nothing_else():
             _ = m.names, m.branch_hints
         except (DecodeError, ValidationError) as error:
             assert error.offset is None or 0 <= error.offset <= len(data)
+
+
+def _outcome(data: bytes | memoryview) -> object:
+    try:
+        module = decode_module(data)
+    except (DecodeError, ValidationError) as error:
+        return type(error), error.message, error.offset
+    return [
+        (module.types, module.imports, module.exports, module.funcs, module.bodies, module.customs, module.func_refs),
+        [(s.mode, s.func_indices, s.inits) for s in module.elements],
+        [*module.data_segments],
+    ]
+
+
+def test_a_large_part_of_a_component_is_read_as_from_a_copy(monkeypatch):
+    """Only what comes before its code is copied; what is malformed is refused in the same words, at the same offset."""
+    monkeypatch.setattr("core_rt.binary.decode._BULKY", 0)
+    data = wasm(EVERYTHING)
+    assert isinstance(decode_module(memoryview(data)).data, memoryview)
+    chance = random.Random(5)
+    for at in range(len(data)):
+        broken = data[:at] + bytes([chance.choice((0, 1, 0x7F, 0x80, 0xFF, data[at] ^ 1))]) + data[at + 1 :]
+        assert _outcome(memoryview(broken)) == _outcome(broken)
+        assert _outcome(memoryview(data[:at])) == _outcome(data[:at])
