@@ -136,12 +136,11 @@ class CoreModuleType:
         return 1 + len(self.imports) + len(self.exports)
 
 
-@record
-class ValueExtern:
-    """An imported or exported value."""
+class _OfType:
+    """What externs have of their type `t`."""
 
-    t: ValType
-    kind: ClassVar[str] = "value"
+    __slots__ = ()
+    t: DefType
 
     @property
     def depth(self) -> int:
@@ -161,7 +160,15 @@ class ValueExtern:
 
 
 @record
-class TypeBound:
+class ValueExtern(_OfType):
+    """An imported or exported value."""
+
+    t: ValType
+    kind: ClassVar[str] = "value"
+
+
+@record
+class TypeBound(_OfType):
     """An imported or exported type.
 
     `sub` says that this import or export introduces the (abstract) resource type: `(sub resource)`. Without it the type
@@ -171,22 +178,6 @@ class TypeBound:
     t: DefType
     sub: bool = False
     kind: ClassVar[str] = "type"
-
-    @property
-    def depth(self) -> int:
-        return self.t.depth + 1
-
-    @property
-    def tree_size(self) -> int:
-        return self.t.tree_size
-
-    @property
-    def resources(self) -> frozenset[ResourceId]:
-        return self.t.resources
-
-    @property
-    def has_resource(self) -> bool:
-        return self.t.has_resource
 
 
 def _measure(externs: Iterable[ExternType]) -> tuple[int, int, frozenset[ResourceId]]:

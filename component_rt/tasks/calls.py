@@ -147,17 +147,23 @@ def _always() -> bool:
     return True
 
 
-def call_lifted(
-    callee: Callee, task: Task, caller: ComponentInstance | None
-) -> Generator[Any, Any, Callable[[Any], Steps]]:
-    """Start a task and run it until it blocks; its `request_cancellation`. One of a synchronous type is over by then."""
-    inst = callee.inst
+def _enter(inst: ComponentInstance, caller: ComponentInstance | None) -> tuple[ComponentInstance, ...]:
+    """Close the instances that are entered to other calls; a trap if one is closed. Who calls opens them again."""
     entering = inst.entering_set(caller)
     for member in entering:
         if not member.flags[0]:
             inst.refuse()
     for member in entering:
         member.flags[0] = 0
+    return entering
+
+
+def call_lifted(
+    callee: Callee, task: Task, caller: ComponentInstance | None
+) -> Generator[Any, Any, Callable[[Any], Steps]]:
+    """Start a task and run it until it blocks; its `request_cancellation`. One of a synchronous type is over by then."""
+    inst = callee.inst
+    entering = _enter(inst, caller)
     scheduler = inst.store.scheduler
     tree = Tree.of(inst)
     thread = Thread(scheduler, tree, task, thread_body(callee, task))
@@ -201,12 +207,7 @@ def run_destructor(store: Store, rt: Any, rep: int, caller: ComponentInstance | 
     """Call a guest's destructor as the synchronous task that it is."""
     inst = rt.impl
     func, wide = rt.dtor.func, rt.dtor.wide
-    entering = inst.entering_set(caller)
-    for member in entering:
-        if not member.flags[0]:
-            inst.refuse()
-    for member in entering:
-        member.flags[0] = 0
+    entering = _enter(inst, caller)
     task = Task(inst, None, lambda: None, lambda result, cancelled: None)
 
     def body() -> Steps:

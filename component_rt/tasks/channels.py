@@ -291,6 +291,19 @@ def _nothing_yet() -> None:
     return None
 
 
+@contextlib.contextmanager
+def _telling(writer: Writer) -> Generator[None, None, None]:
+    """What goes wrong with a source is told to who reads; what is no `Exception` ends the store as well."""
+    try:
+        yield
+    except trio.Cancelled:
+        raise
+    except BaseException as error:
+        writer.fail(error)
+        if not isinstance(error, Exception):
+            raise
+
+
 def _give_future(store: Any, of: Any, shared: SharedBase, value: Any) -> None:
     if not isinstance(value, Awaitable):
         Writer(store, of, shared, iter([[value]]).__next__).start()
@@ -298,14 +311,8 @@ def _give_future(store: Any, of: Any, shared: SharedBase, value: Any) -> None:
     writer = Writer(store, of, shared, _nothing_yet)
 
     async def wait() -> None:
-        try:
+        with _telling(writer):
             await _offer(writer, [await value], ours=True)
-        except trio.Cancelled:
-            raise
-        except BaseException as error:
-            writer.fail(error)
-            if not isinstance(error, Exception):
-                raise
 
     store.start_task(wait, name=f"await a {of}")
 
@@ -314,18 +321,13 @@ async def _feed(writer: Writer, source: Any) -> None:
     """Give a guest what an asynchronous source brings, as fast as the guest takes it."""
     byte = writer.of.t is not None and writer.of.t.kind == "u8"
     try:
-        async for value in source:
-            chunk = value if byte and not isinstance(value, int) else bytes([value]) if byte else [value]
-            if not await _offer(writer, bytes(chunk) if byte else chunk, ours=True):
-                break
-        else:
-            writer.finish()
-    except trio.Cancelled:
-        raise
-    except BaseException as error:
-        writer.fail(error)
-        if not isinstance(error, Exception):
-            raise
+        with _telling(writer):
+            async for value in source:
+                chunk = value if byte and not isinstance(value, int) else bytes([value]) if byte else [value]
+                if not await _offer(writer, bytes(chunk) if byte else chunk, ours=True):
+                    break
+            else:
+                writer.finish()
     finally:
         close = getattr(source, "aclose", None)
         if close is not None:

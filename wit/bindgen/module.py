@@ -180,36 +180,35 @@ class _Module:
         doc = definition.docs or f"WIT: `{definition.id}`."
         match definition.kind:
             case Record(fields=fields):
+                labels = zip(snake_names(field.name for field in fields), fields, strict=True)
+                rows = ((label, types.of(field.type, Flow.TAKES), field.docs) for label, field in labels)
                 yield [
                     *self._adopt("record", definition, [field.name for field in fields]),
                     "@_attrs.frozen(slots=False)",
                     f"class {self._names[definition]}:",
                     *_doc(doc),
                     "",
-                    *self._fields(
-                        (label, types.of(field.type, Flow.TAKES), field.docs)
-                        for label, field in zip(snake_names(f.name for f in fields), fields, strict=True)
-                    ),
+                    *self._rows(": ", rows),
                 ]
             case Variant(cases=cases):
                 yield from self._variant(definition, cases, types, doc)
-            case Enum(cases=labels):
-                members = ((kebab_to_shouty(c.name), str(i), c.docs) for i, c in enumerate(labels))
+            case Enum(cases=cases):
+                rows = ((kebab_to_shouty(c.name), str(i), c.docs) for i, c in enumerate(cases))
                 yield [
-                    *self._adopt("enum", definition, [case.name for case in labels]),
+                    *self._adopt("enum", definition, [case.name for case in cases]),
                     f"class {self._names[definition]}(_enum.Enum):",
                     *_doc(doc),
                     "",
-                    *self._members(members),
+                    *self._rows(" = ", rows),
                 ]
             case Flags(flags=flags):
-                members = ((kebab_to_shouty(f.name), f"{1 << i:#x}", f.docs) for i, f in enumerate(flags))
+                rows = ((kebab_to_shouty(f.name), f"{1 << i:#x}", f.docs) for i, f in enumerate(flags))
                 yield [
                     *self._adopt("flags", definition, [flag.name for flag in flags]),
                     f"class {self._names[definition]}(_enum.Flag, boundary=_enum.STRICT):",
                     *_doc(doc),
                     "",
-                    *self._members(members),
+                    *self._rows(" = ", rows),
                 ]
             case Resource():
                 pass
@@ -239,16 +238,9 @@ class _Module:
         ]
 
     @staticmethod
-    def _fields(rows: Iterable[tuple[str, str, str | None]]) -> Iterator[str]:
-        for label, annotation, docs in rows:
-            yield f"    {label}: {annotation}"
-            if docs is not None:
-                yield from _doc(docs)
-
-    @staticmethod
-    def _members(rows: Iterable[tuple[str, str, str | None]]) -> Iterator[str]:
+    def _rows(between: str, rows: Iterable[tuple[str, str, str | None]]) -> Iterator[str]:
         for label, value, docs in rows:
-            yield f"    {label} = {value}"
+            yield f"    {label}{between}{value}"
             if docs is not None:
                 yield from _doc(docs)
 
