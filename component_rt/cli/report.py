@@ -23,7 +23,7 @@ from types import FrameType
 
 import click
 
-__all__ = ["STOPPING", "TRAPPED", "TimedOut", "deadline", "fail", "reporting"]
+__all__ = ["STOPPING", "TRAPPED", "TimedOut", "deadline", "fail", "reporting", "take_deadline"]
 
 FAILED = 1
 TIMED_OUT = 124
@@ -103,3 +103,11 @@ def deadline(seconds: float | None) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def take_deadline() -> float:
+    """The seconds that are left of `deadline`, which does nothing from now on: trio's loop has deadlines of its own."""
+    if signal.getsignal(signal.SIGALRM) in (signal.SIG_DFL, signal.SIG_IGN, None):
+        return float("inf")
+    left, _ = signal.setitimer(signal.ITIMER_REAL, 0)
+    return left or float("inf")

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from component_rt import types as t
 from component_rt.cli.files import explaining_imports, is_component, make_engine, make_limits, read_wasm
-from component_rt.cli.report import deadline
+from component_rt.cli.report import TimedOut, deadline, take_deadline
 from component_rt.cli.wave import Call, parse_arguments, parse_call, parse_numbers, to_text
 from component_rt.namespace import find_interface
 from component_rt.values import Err, Ok
 from core_rt.errors import GuestExit, LinkError, Trap, TrapCode
+from wit.names import canonical_version_key, parse_interface_id
 
 if TYPE_CHECKING:
     import component_rt as rt
@@ -106,19 +107,55 @@ def _run_component(data: bytes, config: Any, grants: Grants, invoke: str | None)
     planned = None if invoke is None else _plan(component, parse_call(invoke))
     with explaining_imports():
         linker.instantiate_pre(component)
-    with rt.Store(engine, limits=make_limits(grants)) as store:
-        if grants.fuel is not None:
-            store.fuel = grants.fuel
-        try:
+    try:
+        if _is_concurrent(component):
+            return _run_in_trio(linker, component, grants, planned)
+        with rt.Store(engine, limits=make_limits(grants)) as store:
+            if grants.fuel is not None:
+                store.fuel = grants.fuel
             instance = linker.instantiate(store, component)
             if planned is not None:
                 return _invoke(instance, planned)
             instance.exports["wasi:cli/run"].run()
-        except GuestExit as exited:
-            return exited.code
-        except Err:
-            return 1
+    except GuestExit as exited:
+        return exited.code
+    except Err:
+        return 1
     return 0
+
+
+def _is_concurrent(component: rt.Component) -> bool:
+    """Whether a component speaks WASI 0.3, and so wants its waiting to overlap."""
+    names = (parse_interface_id(name) for name in (*component.imports, *component.exports) if name.startswith("wasi:"))
+    return any(canonical_version_key(name.version) == "0.3" for name in names)
+
+
+def _run_in_trio(linker: rt.Linker, component: rt.Component, grants: Grants, planned: _Planned | None) -> int:
+    """The same as for other components, in a trio store, which ends when all that the guest has written is out."""
+    import trio
+
+    import component_rt as rt
+
+    async def work() -> int:
+        async with rt.open_store(linker.engine, limits=make_limits(grants)) as store:
+            if grants.fuel is not None:
+                store.fuel = grants.fuel
+            instance = await linker.instantiate_async(store, component)
+            if planned is not None:
+                try:
+                    value = await _function(instance, planned)(*planned.args)
+                except Err as error:
+                    value = error
+                return _report(planned, value)
+            await instance.exports["wasi:cli/run"].run()
+        return 0
+
+    async def in_time() -> int:
+        with trio.move_on_after(take_deadline()):
+            return await work()
+        raise TimedOut(f"the guest was stopped after {grants.timeout:g} s")
+
+    return trio.run(in_time)
 
 
 def _callables(component: rt.Component) -> dict[str, tuple[str, str, t.FuncType]]:
@@ -183,17 +220,27 @@ def _has_resources(component: rt.Component) -> bool:
     return any(name.startswith("[") for of in interfaces for name in of.exports)
 
 
+def _function(instance: rt.Instance, planned: _Planned) -> Any:
+    namespace = instance.exports[planned.interface] if planned.interface else instance.exports
+    return namespace[planned.name]
+
+
 def _invoke(instance: rt.Instance, planned: _Planned) -> int:
     """Call one export and print its result as WAVE; 1 if the result is an error."""
-    interface, name, of, args = planned
-    namespace = instance.exports[interface] if interface else instance.exports
     try:
-        value = namespace[name](*args)
+        value = _function(instance, planned)(*planned.args)
     except Err as error:
-        if not isinstance(of.result, t.ResultType):
-            raise
-        print(to_text(error, of.result))
+        value = error
+    return _report(planned, value)
+
+
+def _report(planned: _Planned, value: Any) -> int:
+    of = planned.type.result
+    if isinstance(value, Err):
+        if not isinstance(of, t.ResultType):
+            raise value
+        print(to_text(value, of))
         return 1
-    if of.result is not None:
-        print(to_text(Ok(value) if isinstance(of.result, t.ResultType) else value, of.result))
+    if of is not None:
+        print(to_text(Ok(value) if isinstance(of, t.ResultType) else value, of))
     return 0

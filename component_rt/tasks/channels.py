@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, final
 import trio
 
 from component_rt import types as t
-from component_rt.tasks.ends import BYTES, ITEMS, Reader, Writer, chunks_of
+from component_rt.tasks.ends import BYTES, ITEMS, Offered, Reader, Writer, chunks_of
 from component_rt.tasks.streams import SharedBase, SharedStream
-from component_rt.tasks.thread import once
 from core_rt.errors import StoreError
 
 if TYPE_CHECKING:
@@ -271,6 +270,9 @@ def shared_of(store: Any, of: Any, make: Callable[[], SharedBase]) -> Callable[[
         shared = make()
         if isinstance(value, _Receiver):
             return value.detach(of, shared.resource)
+        if isinstance(value, Offered):
+            value.begin(store, of, shared)
+            return shared
         if of.kind == "future":
             _give_future(store, of, shared, value)
             return shared
@@ -338,13 +340,7 @@ async def _feed(writer: Writer, source: Any) -> None:
 async def _offer(writer: Writer, chunk: Any, ours: bool = False) -> bool:
     """Give a chunk and wait until it is taken. False: nobody reads any more."""
     if not writer.closed and len(chunk):
-        if writer.may_copy():
-            writer.offer(chunk)
-        else:
-            tree = writer.tree()
-            assert tree is not None
-            writer.hold(chunk)
-            writer.store.scheduler.post(tree, once(writer.release))
+        writer.put(chunk)
         await _wait(writer, lambda: writer.idle or writer.closed, _nothing, ours)
     return not writer.closed or (writer.idle and writer.of.kind == "future")
 

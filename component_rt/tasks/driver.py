@@ -90,6 +90,11 @@ class AsyncStore(Store):
         self._trials: dict[HostCall, float] = {}
         """Cancelled calls whose guests were computing, and for how many ticks they have gone on with it since."""
         self._quiet: trio.Event | None = None
+        self._unfinished = 0
+        """Tasks of `start_last`."""
+        self._all_finished: trio.Event | None = None
+        self._no_threads: trio.Event | None = None
+        """Set when no thread of a guest is left, if anybody waits for that."""
         self._here = False
         """Whether the task of a call of synchronous type is running that call's guest."""
         self._handed: tuple[Pending, Any] | None = None
@@ -131,6 +136,21 @@ class AsyncStore(Store):
             self._quiet = trio.Event()
             await self._quiet.wait()
 
+    async def guests_ended(self) -> None:
+        """Wait until all tasks of guests have ended: they may go on when their calls have returned."""
+        while self._has_threads():
+            if self._no_threads is None:
+                self._no_threads = trio.Event()
+            await self._no_threads.wait()
+
+    def _has_threads(self) -> bool:
+        return any(root.tree is not None and root.tree.threads for root in self.roots)
+
+    def _look_for_threads(self) -> None:
+        if self._no_threads is not None and not self._has_threads():
+            self._no_threads.set()
+            self._no_threads = None
+
     def statistics(self) -> dict[str, int]:
         """As for any store; `awaited` are host functions being awaited, `threads` guest threads that are not done."""
         trees = [root.tree for root in self.roots if root.tree is not None]
@@ -170,6 +190,7 @@ class AsyncStore(Store):
             self._asleep = True
             if self._preempted or self._asides or self.scheduler.ready:
                 self.notify()
+            self._look_for_threads()
             if not self.awaited:
                 assert self.watch is not None
                 self.watch.look()
@@ -209,6 +230,7 @@ class AsyncStore(Store):
                 await self._slices()
             elif not scheduler.ready and not self._asides:
                 self._asleep = True
+                self._look_for_threads()
                 if not self.awaited and self.watch is not None:
                     self.watch.look()
 
@@ -294,8 +316,8 @@ class AsyncStore(Store):
 
     def task_function(self, lifted: LiftedFunc, name: str, label: str) -> Callable[..., Any]:
         """The `async def` for an export."""
-        bind = bind_arguments(lifted, name)
-        scheduler, core, count = self.scheduler, self.core, bind.count
+        count, bind = bind_arguments(lifted.type, name)
+        scheduler, core = self.scheduler, self.core
         checkpoint_if_cancelled = trio.lowlevel.checkpoint_if_cancelled
         checkpoint = trio.lowlevel.cancel_shielded_checkpoint
         flags, tree = lifted.instance.root.flags, Tree.of(lifted.instance)
@@ -350,7 +372,7 @@ class AsyncStore(Store):
             return result
 
         function.__name__ = function.__qualname__ = name
-        function.__doc__ = f"{label}: {lifted.type}"
+        function.__doc__ = lifted.code.doc(lifted.type, label)
         return function
 
     async def _hold(self, call: HostCall) -> None:
@@ -496,6 +518,25 @@ class AsyncStore(Store):
         """Run an async function in the store's nursery until the store closes."""
         assert self._nursery is not None
         self._nursery.start_soon(function, *args, name=name)
+
+    def start_last(self, function: Callable[..., Any], *args: Any, name: str | None = None) -> None:
+        """As `start_task`, for what a guest has left to the host: `finished` waits for its end."""
+        self._unfinished += 1
+        self.start_task(self._finish, function, *args, name=name)
+
+    async def _finish(self, function: Callable[..., Any], *args: Any) -> None:
+        try:
+            await function(*args)
+        finally:
+            self._unfinished -= 1
+            if not self._unfinished and self._all_finished is not None:
+                self._all_finished.set()
+
+    async def finished(self) -> None:
+        """Wait until what guests have written has gone where it belongs. Leaving `open_store` does so, unless cancelled."""
+        while self._unfinished:
+            self._all_finished = trio.Event()
+            await self._all_finished.wait()
 
     def suspend(self, coroutine: Any, complete: Any, address: int | None, scope: CallScope | None, name: str) -> object:
         """A function of a synchronous type answered a coroutine: the whole chain waits for it."""
@@ -643,6 +684,17 @@ class open_store:
         return store
 
     async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        if not _has_cancelled(error):
+            try:
+                await self._store.finished()
+            except BaseException as problem:
+                await self._leave(type(problem), problem, problem.__traceback__)
+                raise
+        await self._leave(kind, error, at)
+
+    async def _leave(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
         store, cancelled = self._store, _has_cancelled(error)

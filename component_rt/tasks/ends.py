@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 from component_rt.handles import trap
 from component_rt.tasks.scheduler import Tree
 from component_rt.tasks.streams import Buffer, CopyResult, SharedBase, SharedFuture, SharedStream
+from component_rt.tasks.thread import once
 from core_rt.errors import InstancePoisoned, StoreError
 
 if TYPE_CHECKING:
     from component_rt.store import Store
 
-__all__ = ["BYTES", "ITEMS", "Reader", "Writer", "chunks_of", "reader_of", "shared_of"]
+__all__ = ["BYTES", "ITEMS", "Offered", "Reader", "Writer", "chunks_of", "reader_of", "shared_of"]
 
 BYTES: Final = 1 << 18
 """Most bytes that are taken from a guest, or asked of a file-like source, at a time."""
@@ -109,6 +110,10 @@ def _no_more() -> Any:
     raise StopIteration
 
 
+def _reclaim_nothing(reclaim: Callable[[], None]) -> None:
+    """Of nothing nothing is copied."""
+
+
 class Reader(End):
     """The readable end of a stream or future that a guest gave to the host."""
 
@@ -175,14 +180,19 @@ class Writer(End):
     """The writable end of a stream or future whose readable end a guest has. `more()` is called for the next chunk.
 
     `more` answers a chunk (bytes or a list, not empty), None when there is none yet (then `offer` or `finish` are called later),
-    or raises `StopIteration`.
+    or raises `StopIteration`. If `lazy`, it is called when somebody reads, not ahead.
     """
 
-    __slots__ = ("_ended", "_left", "_more", "_source", "_working")
+    __slots__ = ("_asked", "_ended", "_lazy", "_left", "_more", "_source", "_working")
 
-    def __init__(self, store: Store, of: Any, shared: SharedBase, more: Callable[[], Any]) -> None:
+    def __init__(
+        self, store: Store, of: Any, shared: SharedBase, more: Callable[[], Any], *, lazy: bool = False
+    ) -> None:
         super().__init__(store, of, shared)
         self._more = more
+        self._lazy = lazy
+        self._asked = not lazy
+        """Whether somebody reads; `more` is not called before."""
         self._source: Source | None = None
         self._left = False
         self._working = False
@@ -199,6 +209,16 @@ class Writer(End):
         if len(values):
             self._source = Source(values)
             self._work()
+
+    def put(self, values: Any) -> None:
+        """As `offer`; later, if the guest at the other end cannot be entered just now."""
+        if self.may_copy():
+            self.offer(values)
+        else:
+            tree = self.tree()
+            assert tree is not None
+            self.hold(values)
+            self.store.scheduler.post(tree, once(self.release))
 
     def hold(self, values: Any) -> None:
         """As `offer`, but nothing is copied before `release`: the guest at the other end cannot be entered just now."""
@@ -237,6 +257,10 @@ class Writer(End):
             if self._ended:
                 self.close()
                 return False
+            if not self._asked:
+                self._left = True
+                self.shared.copy(Source(b""), False, _reclaim_nothing, self._on_asked)
+                return not self._left
             try:
                 values = self._more()
             except StopIteration:
@@ -246,6 +270,7 @@ class Writer(End):
                 return False
             source = self._source = Source(values)
         self._left = True
+        self._asked = not self._lazy
         try:
             self.shared.copy(source, False, self._on_copy, self._on_done)
         except Exception:
@@ -261,6 +286,16 @@ class Writer(End):
             self._left = False
             self._source = None
             self._work()
+
+    def _on_asked(self, result: CopyResult) -> None:
+        """Somebody reads, or nobody ever will."""
+        self._left = False
+        if result is CopyResult.DROPPED:
+            self._finished()
+            self.wake()
+            return
+        self._asked = True
+        self._work()
 
     def _on_done(self, result: CopyResult) -> None:
         self._left = False
@@ -351,6 +386,16 @@ def _gathered(values: Iterator[Any], byte: bool) -> Iterator[Any]:
 # ---------------------------------------------------------------------------------------------------- both directions
 
 
+class Offered:
+    """What the host gives as a stream or future and that feeds its end itself, in stores of both kinds (`supplies`)."""
+
+    __slots__ = ()
+
+    def begin(self, store: Store, of: Any, shared: SharedBase) -> None:
+        """A guest gets the readable end of `shared`, of type `of`."""
+        raise NotImplementedError
+
+
 def reader_of(store: Store, of: Any) -> Callable[[SharedBase], Any]:
     """`wrap(shared)`: the object that Python gets for a stream or future of type `of`."""
     if store.is_async:
@@ -373,6 +418,9 @@ def shared_of(store: Store, of: Any, resource: Callable[[Any], Any]) -> Callable
         if isinstance(value, BlockingStream | BlockingFuture):
             return value._reader.detach()
         shared = made(of.t, resource)
+        if isinstance(value, Offered):
+            value.begin(store, of, shared)
+            return shared
         if of.kind == "future":
             chunks: Iterator[Any] | None = iter([[value]])
             if hasattr(value, "__await__"):

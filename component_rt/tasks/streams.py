@@ -139,6 +139,7 @@ class SharedBase:
     __slots__ = (
         "dropped",
         "failure",
+        "on_drop",
         "pending",
         "pending_on_copy_done",
         "reader_is_pending",
@@ -151,6 +152,8 @@ class SharedBase:
         self.t = t
         self.resource = resource
         self.dropped = False
+        self.on_drop: Callable[[], None] | None = None
+        """Called when one end is gone, for a host that has nothing pending."""
         self.failure: BaseException | None = None
         """What ended the guest at one end before it could end the stream."""
         self.source_error: BaseException | None = None
@@ -179,6 +182,8 @@ class SharedBase:
             self.dropped = True
             if self.pending is not None:
                 self.reset_and_notify_pending(CopyResult.DROPPED)
+            if self.on_drop is not None:
+                self.on_drop()
 
     def fail(self, inst: ComponentInstance, error: BaseException) -> None:
         """The guest `inst`, which has one end, is no more."""

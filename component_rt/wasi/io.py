@@ -42,7 +42,7 @@ class StreamFailure(Exception):
     """A stream's own error, next to `OSError` and `ValueError`: what a subclass's methods may raise."""
 
 
-_FAILURES = (OSError, ValueError, StreamFailure)
+FAILURES = (OSError, ValueError, StreamFailure)
 _ZEROES = bytes(1 << 16)
 
 
@@ -105,7 +105,7 @@ class InputStream:
             return b""
         try:
             data = self._take(len if len < MAX_READ else MAX_READ)
-        except _FAILURES as error:
+        except FAILURES as error:
             self._fail(error)
         if data is None:
             self._ended = True
@@ -223,7 +223,7 @@ class OutputStream:
             raise Err(CLOSED)
         try:
             permit = self._room()
-        except _FAILURES as error:
+        except FAILURES as error:
             self._fail(error)
         if permit < 0:
             self._ended = True
@@ -246,7 +246,7 @@ class OutputStream:
         except BlockingIOError:
             # The kernel broke the promise made by poll: waiting here is the lesser evil against losing bytes.
             self._put_all_sync(contents[taken:])
-        except _FAILURES as error:
+        except FAILURES as error:
             self._fail(error)
 
     def flush(self) -> None:
@@ -255,7 +255,7 @@ class OutputStream:
             raise Err(CLOSED)
         try:
             self._flush_now()
-        except _FAILURES as error:
+        except FAILURES as error:
             self._fail(error)
 
     def _blocking_write_and_flush_sync(self, contents: bytes) -> None:
@@ -363,7 +363,7 @@ class OutputStream:
             return self._put(piece)
         except BlockingIOError:
             return 0
-        except _FAILURES as error:
+        except FAILURES as error:
             self._fail(error)
 
     def _put_now(self, contents: bytes, done: int) -> int:

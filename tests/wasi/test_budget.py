@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from component_rt.values import Case, Err
-from component_rt.wasi import Dir, WasiConfig, interfaces
+from component_rt.wasi import VERSION, Dir, WasiConfig, interfaces
 
 
 class World:
     def __init__(self, **grants: Any) -> None:
         self.config = WasiConfig(**grants)
-        self.all = {name.partition("@")[0]: item for name, item in interfaces(self.config).items()}
+        found = interfaces(self.config)
+        self.all = {name.partition("@")[0]: item for name, item in found.items() if name.endswith(f"@{VERSION}")}
 
     def __getitem__(self, name: str) -> Any:
         return self.all[f"wasi:{name}"]

@@ -20,7 +20,21 @@ __all__ = ["PACKAGES", "VERSION", "Host", "interfaces"]
 VERSION = "0.3.0"
 
 PACKAGES: dict[str, tuple[str, ...]] = {
+    "cli": (
+        "environment",
+        "exit",
+        "stderr",
+        "stdin",
+        "stdout",
+        "terminal-input",
+        "terminal-output",
+        "terminal-stderr",
+        "terminal-stdin",
+        "terminal-stdout",
+        "types",
+    ),
     "clocks": ("monotonic-clock", "system-clock", "timezone", "types"),
+    "http": ("client", "handler", "types"),
     "random": ("insecure", "insecure-seed", "random"),
 }
 """The interfaces of each package. The module of the same name has `interfaces(host)`, which answers all of them by name."""

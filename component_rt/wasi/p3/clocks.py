@@ -10,7 +10,6 @@ from collections.abc import Coroutine
 from typing import Any
 
 from component_rt.wasi import clocks as older
-from component_rt.wasi._values import field
 from component_rt.wasi.config import WasiConfig
 from component_rt.wasi.dual import Dual
 from component_rt.wasi.p3 import Host
