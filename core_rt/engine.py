@@ -10,7 +10,6 @@ from core_rt import native
 from core_rt.compile import Compiler
 from core_rt.compile.ahead import Progress, compile_ahead, open_cache
 from core_rt.config import Config
-from core_rt.values import kind_of
 
 if TYPE_CHECKING:
     from core_rt.types import DefType
@@ -33,7 +32,6 @@ class Engine:
         self.compiler = Compiler(self.config)
         self.cache = open_cache(self.config)
         self._trampolines: dict[tuple[str, int], Any] = {}
-        self._signatures: dict[int, Any] = {}
         self._epoch = 0
         self._lock = threading.Lock()
         self.number = next(_numbers)
@@ -64,12 +62,7 @@ class Engine:
 
     def signature(self, deftype: DefType) -> Any:
         """The `VMSignature` of a function type, for the bridges."""
-        found = self._signatures.get(deftype.id)
-        if found is None:
-            type_ = deftype.func
-            found = native.signature([kind_of(t) for t in type_.params], [kind_of(t) for t in type_.results])
-            self._signatures[deftype.id] = found
-        return found
+        return self.compiler.signature(deftype)
 
     def trampoline(self, kind: Literal["array", "host"], deftype: DefType) -> Any:
         """A `void *` to what calls functions of a type from the host ("array"), or is called for one of the host ("host").

@@ -336,11 +336,11 @@ class Instance:
         ref.type_id = self.module.decoded.funcs[index].id
         ref.function = index
 
-    def compile(self, entry: int) -> None:
-        """Compile an entry of the code table, which the guest is about to call."""
+    def provide(self, wanted: int) -> None:
+        """Make the code that the guest waits for (`CompiledModule.provide`)."""
         module = self.module
-        module.compiled.compile(entry)
-        defined = entry % len(module.decoded.bodies)
+        module.compiled.provide(wanted)
+        defined = (wanted & 0xFFFF_FFFF) % len(module.decoded.bodies)
         slot = module.layout.funcref_slot.get(defined + module.decoded.num_imported_funcs)
         if slot is not None:
             ref = ffi.cast("VMFuncRef *", self.base + module.layout.funcrefs + slot * structs.VMFuncRef.size)

@@ -130,6 +130,7 @@ class Module:
                         self._images(),
                         self.engine.config.memory_reservation,
                         compiled.code_table,
+                        0 if compiled.functions is None else compiled.functions.table,
                         compiled.tail_stub,
                         uses_heap(decoded),
                     )

@@ -595,7 +595,7 @@ class Store:
 
     def _compile(self, fiber: Any) -> None:
         instance = self.instance_of(fiber.vmctx)
-        instance.compile(fiber.function)
+        instance.provide(fiber.function)
 
     def _interrupted(self) -> object:
         """The guest saw the interrupt word. Python has looked for signals on the way here."""

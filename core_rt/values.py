@@ -13,21 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from core_rt.errors import EngineBug, StoreError
 from core_rt.types import F32, F64, I32, I64, V128, AbsHeap, RefType, ValType, matches_heap, top_of
+from core_rt.types import KINDS as KINDS
+from core_rt.types import kind_of as kind_of
 
 if TYPE_CHECKING:
     from core_rt.store import Store
 
 _M32 = (1 << 32) - 1
 _M64 = (1 << 64) - 1
-
-KINDS: dict[object, str] = {I32: "i32", I64: "i64", F32: "f32", F64: "f64", V128: "v128"}
-
-
-def kind_of(type_: ValType) -> str:
-    """`i32 i64 f32 f64 v128 func ref`."""
-    if isinstance(type_, RefType):
-        return "func" if top_of(type_.heap) is AbsHeap.FUNC else "ref"
-    return KINDS[type_]
 
 
 def integer(value: object, bits: int) -> int:

@@ -15,6 +15,7 @@ CORE_LAYERS = (
     {"errors", "types", "config", "limits", "opcodes"},
     {"native"},
     {"binary", "validate", "vm"},
+    {"interpret"},
     {"compile"},
     {
         "engine",

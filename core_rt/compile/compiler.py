@@ -6,14 +6,15 @@ import threading
 import time
 from collections.abc import Callable
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, final
+from typing import TYPE_CHECKING, Any, Final, final
 
+from core_rt import native
 from core_rt.compile.host import host_machine
 from core_rt.compile.image import load
 from core_rt.compile.signature import Signature, signature
 from core_rt.config import Config
 from core_rt.native import CodeArena
-from core_rt.types import FuncType
+from core_rt.types import DefType, FuncType, kind_of
 
 if TYPE_CHECKING:
     from core_rt.compile.background import Background
@@ -38,6 +39,7 @@ class Compiler:
         """How often a guest waited for quick code."""
         self._quick_at = 0.0, 0.0
         self._arena: CodeArena | None = None
+        self._signatures: dict[int, Any] = {}
         self._trampolines: dict[tuple[str, str], int] = {}
 
     @cached_property
@@ -65,6 +67,15 @@ class Compiler:
         at, used = self._quick_at
         waited = time.monotonic() - at
         return waited < _BUSY or (waited < 10 * _BUSY and time.process_time() - used < _BUSY)
+
+    def signature(self, deftype: DefType) -> Any:
+        """The `VMSignature` of a function type, for bridges and the interpreter; it lasts as long as this."""
+        found = self._signatures.get(deftype.id)
+        if found is None:
+            type_ = deftype.func
+            made = native.signature([kind_of(t) for t in type_.params], [kind_of(t) for t in type_.results])
+            found = self._signatures.setdefault(deftype.id, made)
+        return found
 
     def _trampoline(self, kind: str, write: Callable[[Signature], str], functype: FuncType) -> int:
         sig = signature(functype)

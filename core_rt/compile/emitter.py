@@ -147,7 +147,14 @@ class Emitter:
         "vectors",
     )  # fmt: skip
 
-    def __init__(self, unit: Unit, body: FuncBody, signature: Signature, resume_at: int | None = None) -> None:
+    def __init__(
+        self,
+        unit: Unit,
+        body: FuncBody,
+        signature: Signature,
+        resume_at: int | None = None,
+        source: Frame | None = None,
+    ) -> None:
         self.unit = unit
         self.body = body
         self.signature = signature
@@ -195,14 +202,13 @@ class Emitter:
         self.slot_access = "volatile " if self.catches else ""
         self.collects = self.catches or (unit.collects and any(is_gcref(t) for t in body.locals))
         self.gc_slots = 1 if self.catches else 0
-        leavable = resume_at is not None or (unit.leavable and can_be_left(body))
-        self.frame = Frame.of(unit.current, body.locals) if leavable else None
-        """Of a function whose loops can be left for better code, or (`resume_at`) of the quick code that is left: see osr.py."""
+        self.frame = Frame.of(unit.current, body.locals) if unit.leavable and can_be_left(body) else None
+        """Of a function whose loops can be left for better code: see osr.py."""
         self.resume_at = resume_at
-        """Offset of the loop where the function begins."""
+        """Offset of the loop where the function begins, with the locals in a frame as `source` says."""
         self.resume_label = ""
-        if resume_at is not None:
-            self._take_over_frame()
+        if source is not None:
+            self._take_over_frame(source)
         elif self.catches:
             self._put_locals_in_slots()
         elif self.frame is not None:
@@ -242,16 +248,17 @@ class Emitter:
         self.slots.update(range(len(self.locals)))
         self.locals = [""] * len(self.locals)
 
-    def _take_over_frame(self) -> None:
-        """Begin with the locals as they are in the frame of the quick code; values are numbered from there."""
-        assert self.frame is not None
+    def _take_over_frame(self, source: Frame) -> None:
+        """Begin with the locals as they are in another frame; values are numbered from there."""
         self.n = 0
         self.slotted = True
         self.block = "start"
-        lines = []
-        for i, (type_, at) in enumerate(zip(self.local_types, self.frame.locals)):
+        lines = ["%context = alloca ptr"] if self.frame is not None else []
+        lines += [f"%local{i} = alloca {type_}" for i, type_ in enumerate(self.local_types)]
+        if self.frame is not None:
+            lines += ["%mark = alloca i64", "store ptr %0, ptr %context", f"store i64 {self.frame.mark}, ptr %mark"]
+        for i, (type_, at) in enumerate(zip(self.local_types, source.locals)):
             lines += [
-                f"%local{i} = alloca {type_}",
                 f"%old{i}.p = getelementptr i8, ptr %frame, i64 {-at}",
                 f"%old{i} = load {type_}, ptr %old{i}.p",
                 f"store {type_} %old{i}, ptr %local{i}",

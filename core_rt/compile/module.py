@@ -1,9 +1,11 @@
 """The machine code of one module: its code table, filled on demand or at once.
 
-Theory of operation. The table has two entries for each of the n defined functions: entry i in the C convention, entry n + i in
+Theory of operation. A function is first interpreted (core_rt/interpret/), if it can be and config says "lazy"; what is entered or loops some
+thousand times gets machine code. The table has two entries for each of the n defined functions: entry i in the C convention, entry n + i in
 `tailcc`. Each starts as a stub, which leaves the fiber for `compile(entry)` and then looks at the table again; so
 whoever took a stub's address (a funcref, an import) stays right for ever. A better code for a function is put into
-service by writing its address to the table: code that is running goes on with the old one, which is kept.
+service by writing its address to the table: code that is running goes on with the old one, which is kept. The entry of a function that is
+interpreted stays a stub, which knows where to find its words.
 
 Quick code has no debug locations: they cost more than they are worth, for few functions ever trap. When a backtrace asks,
 the function is written again with them; debug locations never change the code that LLVM makes, which is checked by comparing both.
@@ -23,6 +25,7 @@ from core_rt.compile.image import CodeMap, LoadedObject, load
 from core_rt.compile.lines import LineTable, line_table
 from core_rt.compile.stored import StoredUnit
 from core_rt.compile.symbols import SYMBOL
+from core_rt.interpret.functions import Functions
 from core_rt.native import CodeArena, Stubs
 
 if TYPE_CHECKING:
@@ -81,6 +84,11 @@ class CompiledModule:
         """Whether earlier processes kept something."""
         self.complete = False
         """Whether all functions have code that was made ahead."""
+        config = compiler.config
+        self.functions: Functions | None = None
+        """Those that are interpreted; None where none is."""
+        if config.tiers == "lazy" and not config.consume_fuel:
+            self.functions = Functions(module, layout, compiler.signature)
 
     # ------------------------------------------------------------------------------------------- addresses
 
@@ -108,6 +116,37 @@ class CompiledModule:
     @cached_property
     def _body_starts(self) -> list[int]:
         return [start for start, _ in self.module.bodies]
+
+    def provide(self, wanted: int) -> None:
+        """Make what a guest that left with `STATUS_COMPILE` asks for. Raises `DecodeError` or `ValidationError`.
+
+        `wanted` is an entry of the table that is about to be called, or, of a function that is interpreted, `function | (loop + 1) << 32`.
+        """
+        entry, loop = wanted & 0xFFFF_FFFF, wanted >> 32
+        with self.compiler.lock:
+            functions = self.functions
+            if functions is None or entry >= self.count:
+                self.compile(entry)
+            elif loop:
+                self._leave_interpreter(functions, entry, loop - 1)
+            elif self.is_compiled(entry) or not functions.begin(entry):
+                self.compile(entry)
+
+    def _leave_interpreter(self, functions: Functions, defined: int, loop: int) -> None:
+        """Make quick code for a function, and for a loop of it in which the interpreter goes round."""
+        started = time.perf_counter()
+        offset = functions.loop_offset(defined, loop)
+        made = self._writer.interpreted_loop(defined, offset)
+        if made is None:
+            functions.keep_interpreting(defined)
+            return
+        unit, symbol = made
+        loaded = self._enter(self.compiler.jit.compile(unit.text()), unit.wrappers, keep=True)
+        self.compiler.note_quick()
+        loaded.make_lines = partial(self._loop_lines_again, defined, offset, loaded.text_hash)
+        functions.enter_loop(defined, loop, loaded.entries[symbol])
+        self._quick += 1
+        self._seconds += time.perf_counter() - started
 
     def compile(self, entry: int) -> None:
         """Make the code for an entry of the table, if it has none. Raises `DecodeError` or `ValidationError`."""
@@ -161,6 +200,8 @@ class CompiledModule:
         with self.compiler.lock:
             code.load(self._arena, fd)
             code.enter(self.code_table, 2 * self.count)
+            if self.functions is not None:
+                self.functions.end_all(self.is_compiled)
             self._map.add(code)
             self._code_bytes += code.size
             self.generation += 1
@@ -225,15 +266,22 @@ class CompiledModule:
         wrappers: Iterable[str],
         *,
         lined: bool = False,
+        keep: bool = False,
     ) -> LoadedObject:
+        """Put an object into service. `keep`: entries of the table that hold code keep it."""
         loaded = load(self._arena, data, frozenset(wrappers), lined=lined)
         self._map.add(loaded)
         self._code_bytes += loaded.size
-        table, count = self._table, self.count
+        table, count, functions = self._table, self.count, self.functions
         for name, address in loaded.entries.items():
             found = SYMBOL.fullmatch(name)
             if found is not None and name in loaded.exported:
-                table[int(found[2]) + (count if found[1] == "t" else 0)] = address
+                entry = int(found[2]) + (count if found[1] == "t" else 0)
+                if keep and self.is_compiled(entry):
+                    continue
+                table[entry] = address
+                if functions is not None and entry < count:
+                    functions.end(entry)
         return loaded
 
     # ------------------------------------------------------------------------------------------- backtraces
@@ -242,12 +290,25 @@ class CompiledModule:
         with self.compiler.lock:
             unit = self._writer.quick(defined, lines=True)
             elf = ElfObject.parse(self.compiler.jit.compile(unit.text(), registers=unit.registers))
-        if hash(elf.section(".text")) != text_hash:
-            return LineTable.empty()
-        return line_table(elf)
+        return self._same_lines(elf, text_hash)
+
+    def _loop_lines_again(self, defined: int, offset: int, text_hash: int) -> LineTable:
+        with self.compiler.lock:
+            made = self._writer.interpreted_loop(defined, offset, lines=True)
+            assert made is not None
+            elf = ElfObject.parse(self.compiler.jit.compile(made[0].text()))
+        return self._same_lines(elf, text_hash)
+
+    @staticmethod
+    def _same_lines(elf: ElfObject, text_hash: int) -> LineTable:
+        return line_table(elf) if hash(elf.section(".text")) == text_hash else LineTable.empty()
 
     def lookup(self, pc: int) -> tuple[int, int | None] | None:
         """What stands at an address: (function index, byte offset in the module or None); None for foreign addresses and wrappers."""
+        if self.functions is not None:
+            word = self.functions.lookup(pc)
+            if word is not None:
+                return self.module.num_imported_funcs + word[0], word[1]
         found = self._map.find(pc)
         if found is None:
             return None
@@ -272,9 +333,10 @@ class CompiledModule:
     # ------------------------------------------------------------------------------------------- life
 
     def statistics(self) -> dict[str, int]:
-        """Counts: functions compiled quickly, optimised units, loops left for better code, bytes of code, microseconds spent."""
+        """Counts: functions that the interpreter has run, functions compiled quickly, optimised units, loops left for better code, bytes of code, microseconds spent."""
         return {
             "functions": self.count,
+            "interpreted_functions": 0 if self.functions is None else len(self.functions),
             "quick_functions": self._quick,
             "optimised_units": self._optimised,
             "loops_left": self.loops_left,

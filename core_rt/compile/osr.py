@@ -10,6 +10,9 @@ finds the guest at that poll, it is made to go on in a few bytes of code (`bridg
 it returned to the caller of the old. The old frame stays below until then; nothing in it is looked at again, and it does not show in
 backtraces.
 
+A function that loops in the interpreter goes on in quick code in the same way: the interpreter itself calls the new function, with its
+slots as the frame (`Frame.of_slots`), and returns what it returned.
+
 Only loops entered with an empty operand stack can be left so, in functions without references into the heap (whose frames would stay
 linked: roots.py), exceptions, tail calls and multiple results.
 """
@@ -64,6 +67,11 @@ class Frame:
             at = (at + 2 * size - 1) & -size
             places.append(at)
         return cls(8, tuple(places), (at + 15) & -8, (defined + 1) * 0x9E37_79B9_7F4A_7C15 & 0x7FFF_FFFF_FFFF_FFFF)
+
+    @classmethod
+    def of_slots(cls, count: int) -> Frame:
+        """Locals as the interpreter has them: eight bytes each, upwards from the pointer."""
+        return cls(0, tuple(range(0, -8 * count, -8)), 0, 0)
 
 
 @attrs.frozen

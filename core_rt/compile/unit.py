@@ -24,6 +24,7 @@ from core_rt.vm import structs as s
 
 if TYPE_CHECKING:
     from core_rt.binary.model import DecodedModule
+    from core_rt.compile.osr import Frame
     from core_rt.validate.function import FuncBody
     from core_rt.vm.layout import ModuleLayout
 
@@ -160,11 +161,7 @@ class Unit:
         if f.catches and not careful:  # the landing's stack pointer is that of one frame
             head += " noinline"
         if self.lines:
-            scope = self._node(
-                f'distinct !DISubprogram(name: "{name}", scope: !11, file: !11, line: 1, type: !12, unit: !10, spFlags: DISPFlagDefinition)'
-            )
-            write_body_with_lines(f, self._locator(scope))
-            head += f" !dbg !{scope}"
+            head += self._write_with_lines(f, name)
         elif self.fuel:
             write_body_counting(f)
         else:
@@ -173,23 +170,32 @@ class Unit:
         if tail:
             self._texts.append(self._forward(sig, defined, "", f"f{defined}", f"tailcc {sig.result} @t{defined}", ""))
 
-    def add_loop(self, defined: int, body: FuncBody, offset: int) -> str | None:
-        """Write a function that takes over from the quick code of a function at the head of a loop, from whose frame it gets the locals.
+    def add_loop(self, defined: int, body: FuncBody, offset: int, source: Frame) -> str | None:
+        """Write a function that takes over from other code of a function at the head of a loop, and gets the locals from a frame.
 
         Returns its symbol; None where the loop cannot be left.
         """
         sig = self.signature_of(self.module.funcs[self.num_imports + defined])
         self.current = defined
-        f = Emitter(self, body, sig, offset)
+        f = Emitter(self, body, sig, offset, source)
         name = f"f{defined}.loop{offset}"
+        head = f"define hidden {sig.result} @{name}(ptr %0, ptr %frame) #0"
+        if self.lines:
+            head += self._write_with_lines(f, name)
+        else:
+            write_body(f)
+        if not f.resume_label:
+            return None
+        self._texts.append(f.text(head + " {"))
+        return name
+
+    def _write_with_lines(self, f: Emitter, name: str) -> str:
+        """Write a body with debug locations; returns what the head of the function says of them."""
         scope = self._node(
             f'distinct !DISubprogram(name: "{name}", scope: !11, file: !11, line: 1, type: !12, unit: !10, spFlags: DISPFlagDefinition)'
         )
         write_body_with_lines(f, self._locator(scope))
-        if not f.resume_label:
-            return None
-        self._texts.append(f.text(f"define hidden {sig.result} @{name}(ptr %0, ptr %frame) #0 !dbg !{scope} {{"))
-        return name
+        return f" !dbg !{scope}"
 
     def _tails_on_stack(self, sig: Signature, body: FuncBody) -> bool:
         """Whether a tail call of the body, or the function itself, has arguments on the stack."""

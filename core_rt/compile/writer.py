@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final, final
 
-from core_rt.compile.osr import can_be_left
+from core_rt.compile.osr import Frame, can_be_left
 from core_rt.compile.roots import collects
 from core_rt.compile.unit import Unit, makes_tail_calls
 from core_rt.opcodes import BY_NAME
@@ -131,7 +131,20 @@ class Writer:
         start, end = self.module.bodies[defined]
         members = self.family([defined], most) if end - start <= most else {defined}
         unit = self._together({member: validate_body(self.module, member) for member in members})
-        symbol = unit.add_loop(defined, body, offset)
+        symbol = unit.add_loop(defined, body, offset, Frame.of(defined, body.locals))
+        return None if symbol is None else (unit, symbol)
+
+    def interpreted_loop(self, defined: int, offset: int, *, lines: bool = False) -> tuple[Unit, str] | None:
+        """Quick code for a function, and for what takes over from the interpreter at the head of the loop at an offset, with its symbol.
+
+        None where the loop cannot be left.
+        """
+        body = validate_body(self.module, defined)
+        if not can_be_left(body):
+            return None
+        unit = self._unit(lines=lines)
+        unit.add_function(defined, body)
+        symbol = unit.add_loop(defined, body, offset, Frame.of_slots(len(body.locals)))
         return None if symbol is None else (unit, symbol)
 
     def locals_of(self, defined: int) -> list[ValType]:

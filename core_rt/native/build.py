@@ -36,6 +36,7 @@ SOURCES = (
     "heap_roots",
     "heap_types",
     "instance",
+    "interpret",
     "memory",
     "poll",
     "ranges",
@@ -49,9 +50,9 @@ SOURCES = (
 )
 
 
-def load_structs() -> ModuleType:
-    """The module `core_rt.vm.structs`, without its package."""
-    spec = importlib.util.spec_from_file_location("_vm_structs", ROOT / "core_rt" / "vm" / "structs.py")
+def load_by_path(name: str) -> ModuleType:
+    """The module `core_rt.vm.<name>`, without its package."""
+    spec = importlib.util.spec_from_file_location(f"_vm_{name}", ROOT / "core_rt" / "vm" / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
@@ -63,9 +64,11 @@ def load_structs() -> ModuleType:
 
 
 def generated_header(structs: ModuleType) -> str:
-    """`vm_generated.h`: the builtins that the host answers, their order, and offsets for assembly."""
+    """`vm_generated.h`: the builtins that the host answers, their order, the interpreter's operations, and offsets for assembly."""
     lines = ["/* Written by core_rt/native/build.py. */", "#pragma once"]
     lines.append(f"#define OFFSET_CONTEXT_CODE_TABLE {structs.VMContextHeader['code_table']}")
+    lines.append(f"#define OFFSET_CONTEXT_INTERPRETED {structs.VMContextHeader['interpreted']}")
+    lines.append(load_by_path("words").macro())
     lines.append("#define BUILTIN_NAMES(ROW) " + " ".join(f"ROW({b.name})" for b in structs.BUILTINS))
     functions = [host_builtin(structs, builtin) for builtin in structs.BUILTINS if builtin.home == "host"]
     lines.append("#define HOST_BUILTINS \\\n" + " \\\n".join(functions))
@@ -105,7 +108,7 @@ def make_builder(base: Path | None) -> FFI:
     def place(path: Path) -> str:
         return os.path.relpath(path, base) if base else str(path)
 
-    structs = load_structs()
+    structs = load_by_path("structs")
     write_if_changed(HERE / "vm_layout.h", structs.header())
     write_if_changed(HERE / "vm_generated.h", generated_header(structs))
     builder = FFI()
@@ -113,7 +116,7 @@ def make_builder(base: Path | None) -> FFI:
     # -z now: else the first call of a libc function through the PLT runs the dynamic linker on a guest's stack.
     # Backtraces go through the shim: whoever leaves a fiber must have a frame of its own.
     frames = ["-fno-omit-frame-pointer", "-fno-optimize-sibling-calls"]
-    flags = ["-O2", "-std=gnu11", *frames, "-fno-lto", "-fvisibility=hidden", "-Wall", "-Wextra"]
+    flags = ["-O2", "-std=gnu11", *frames, "-fno-lto", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-Wall", "-Wextra"]
     if platform.machine() in ("x86_64", "AMD64"):
         flags.append("-fcf-protection=none")  # switching stacks is not what a shadow stack expects
     builder.set_source(
@@ -123,7 +126,7 @@ def make_builder(base: Path | None) -> FFI:
         depends=[place(path) for path in sorted(HERE.glob("*.h"))],
         include_dirs=[place(HERE)],
         extra_compile_args=flags,
-        extra_link_args=["-Wl,-z,now", "-pthread"],
+        extra_link_args=["-Wl,-z,now", "-pthread", "-lm"],
     )
     return builder
 

@@ -182,6 +182,23 @@ static inline VMFiber *vm_fiber_of(void *context) {
   return ((VMStoreContext *)((VMContextHeader *)context)->store)->running;
 }
 
+/* ------------------------------------------------------------------------------------------------ interpret.c, bridge.c */
+/* Runs a function; results replace what is at `results`. */
+HIDDEN void vm_interpret(VMContextHeader *vmctx, VMInterpreted *function, const uint64_t *arguments, uint64_t *results);
+extern const char vm_interpret_return[] HIDDEN;
+#if defined(__x86_64__)
+#define PC_AT (-8)
+#else
+#define PC_AT 16
+#endif
+/* What stubs jump to for a function that is interpreted: takes the arguments from where the native convention has them. */
+HIDDEN void vm_interpret_entry(void);
+/* Calls native code with arguments from an array of words; results go to another. No v128. */
+HIDDEN void vm_call_native(
+    const VMSignature *signature, void *vmctx, void *code, const uint64_t *arguments, uint64_t *results);
+/* Calls what goes on in a loop: `code(vmctx, slots)`, which returns what a function of the signature does. */
+HIDDEN void vm_call_loop(const VMSignature *signature, void *vmctx, void *code, uint64_t *slots, uint64_t *results);
+
 /* ------------------------------------------------------------------------------------------------ instance.c */
 HIDDEN void vm_instances_end(Store *store);
 HIDDEN void vm_instances_free(Store *store);

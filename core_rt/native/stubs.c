@@ -1,7 +1,8 @@
 /* Stubs: what a module's table of code pointers holds for functions that are not compiled yet.
  *
  * Stub i loads i and jumps to vm_stub_common (switch.c), which looks into the context's code table. If entry i points out of this
- * block it is compiled: jump there. Else the fiber is left with STATUS_COMPILE, all argument registers kept, and the table is
+ * block it is compiled: jump there. If it has an entry in the context's table of interpreted functions, the interpreter takes
+ * it. Else the fiber is left with STATUS_COMPILE, all argument registers kept, and the table is
  * looked at again when it is resumed. The stack is as the caller left it, so any signature and both calling conventions work.
  *
  *     block: | vm_stub_common | size of the block | (aarch64: code that loads the first) | stub 0 | stub 1 | ...

@@ -1,4 +1,4 @@
-/* Changing stacks, in assembly: the switch, a fiber's first frame, and what all lazy-compile stubs jump to.
+/* Changing stacks, in assembly: the switch, a fiber's first frame, and what all stubs of functions without machine code jump to.
  *
  * Only registers that a callee must preserve are saved: vm_switch is called as a function. Guests change neither the direction
  * flag nor the rounding modes, so flags, mxcsr, the x87 control word and fpcr stay as they are.
@@ -9,6 +9,7 @@
 #define TEXT(x) #x
 #define STRING(x) TEXT(x)
 #define CODE_TABLE STRING(OFFSET_CONTEXT_CODE_TABLE)
+#define INTERPRETED STRING(OFFSET_CONTEXT_INTERPRETED)
 
 #define FUNCTION(name) "\n.p2align 4\n.globl " name "\n.hidden " name "\n.type " name ", %function\n" name ":\n"
 #define END(name) "\n.size " name ", .-" name "\n"
@@ -58,6 +59,15 @@ __asm__(
     "  addq %r10, %rax\n"
     "  jmp *%rax\n"
     "1:\n"
+    "  movq " INTERPRETED "(%rdi), %rax\n"
+    "  testq %rax, %rax\n"
+    "  jz 2f\n"
+    "  movq (%rax,%r11,8), %rax\n"
+    "  testq %rax, %rax\n"
+    "  jz 2f\n"
+    "  movq %rax, %r11\n"
+    "  jmp vm_interpret_entry\n"
+    "2:\n"
     "  pushq %rbp\n"
     "  movq %rsp, %rbp\n"
     "  pushq %rdi\n  pushq %rsi\n  pushq %rdx\n  pushq %rcx\n  pushq %r8\n  pushq %r9\n  pushq %r10\n  pushq %r11\n"
@@ -137,6 +147,13 @@ __asm__(
     "  b.lo 1f\n"
     "  br x9\n"
     "1:\n"
+    "  ldr x9, [x0, #" INTERPRETED "]\n"
+    "  cbz x9, 2f\n"
+    "  ldr x9, [x9, x16, lsl #3]\n"
+    "  cbz x9, 2f\n"
+    "  mov x16, x9\n"
+    "  b vm_interpret_entry\n"
+    "2:\n"
     "  stp x29, x30, [sp, #-16]!\n"
     "  mov x29, sp\n"
     "  sub sp, sp, #224\n"

@@ -262,6 +262,15 @@ static void note(Walk *walk, uint64_t pc) {
   else fiber->frames_more++;
 }
 
+/* The frame of an interpreted function: an address in its words, from the frame of `vm_interpret` below it. */
+static void note_word(VMFiber *fiber, uint64_t fp) {
+  if (!on_stack(fiber, fp - 16, 32)) return;
+  uint64_t word = *(const uint64_t *)(fp + PC_AT);
+  if (!word) return;
+  if (fiber->frames_count < FRAMES_MOST) fiber->frames[fiber->frames_count++] = word - 1;
+  else fiber->frames_more++;
+}
+
 /* Every frame is an address inside the instruction that is being executed: of a call that is its return address less 1, which
  * stays in the caller even when the call is its last instruction. */
 static void walk_frames(VMFiber *fiber, uint64_t pc, uint64_t hidden, uint64_t fp) {
@@ -271,7 +280,8 @@ static void walk_frames(VMFiber *fiber, uint64_t pc, uint64_t hidden, uint64_t f
   if (hidden) note(&walk, hidden - 1);
   for (int frames = 0; frames < 1 << 20 && on_stack(fiber, fp, 16); frames++) {
     const uint64_t *record = (const uint64_t *)fp;
-    if (record[1]) note(&walk, record[1] - 1);
+    if (record[1] == (uint64_t)vm_interpret_return) note_word(fiber, record[0]);
+    else if (record[1]) note(&walk, record[1] - 1);
     if (record[0] <= fp) break; /* 0 at the base */
     fp = record[0];
   }

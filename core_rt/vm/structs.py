@@ -133,7 +133,9 @@ VMContextHeader = Struct(
     # `code_table[i]` is the code of defined function i (a stub until it is compiled); in modules that use tail calls it has a second
     # half with the C-convention entries. `type_ids[t]` is DefType.id of module type t. Segments are VMSegment[].
     # `gc_types[t]` is the heap's offset of the VMHeapType of module type t (0 for function types), followed by those of the tags.
-    "u32 magic,u32 flags,ptr store,ptr builtins,ptr code_table,ptr type_ids,ptr data_segments,u64 handle,ptr data,ptr gc_types",
+    # `interpreted[i]` is the VMInterpreted of a function that is interpreted, or null; the table itself may be null.
+    "u32 magic,u32 flags,ptr store,ptr builtins,ptr code_table,ptr type_ids,ptr data_segments,u64 handle,ptr data,ptr gc_types,"
+    "ptr interpreted,u64 reserved",
 )
 
 InstanceHeader = Struct(
@@ -156,6 +158,15 @@ VMSignature = Struct(
     # How the bridges move values, `core_rt/native/bridge.py`; followed by u32 moves: of the parameters, then of the result or of the
     # address of several results.
     "u32 params,u32 results,u32 stack_bytes,u32 multiple",
+)
+VMInterpreted = Struct(
+    "VMInterpreted",
+    # A function for the interpreter (interpret.c). Slots of an activation: `params`, then `locals` that begin as zero, temporaries, and
+    # from `constants_at` on the `constant_count` words at `constants`. `outgoing`: words for the arguments of the call that has most.
+    # `budget` counts entries and loop heads down to when the host is asked for machine code; `loops[k]` is the code that goes
+    # on at the head of loop k, or null. `memory`: offset in the context of the definition of memory 0, or of the import's pointer to it.
+    "ptr code,ptr signature,ptr constants,ptr loops,i64 budget,u32 function,u32 imported,u32 params,u32 locals,u32 slots,u32 constants_at,"
+    "u32 constant_count,u32 outgoing,u32 memory,u32 memory_imported",
 )
 VMFunctionImport = Struct("VMFunctionImport", "ptr native_call,ptr tail_call,ptr vmctx,ptr funcref")
 VMTableImport = Struct("VMTableImport", "ptr definition,ptr vmctx")
@@ -231,6 +242,7 @@ STRUCTS: tuple[Struct, ...] = (
     VMContextHeader,
     VMFuncRef,
     VMSignature,
+    VMInterpreted,
     VMFunctionImport,
     VMTableImport,
     VMMemoryImport,

@@ -198,6 +198,7 @@ def module_template(
     images: Mapping[int, Image],
     reserved: int,
     code_table: int,
+    interpreted: int,
     tail_stub: Callable[[int], int],
     uses_heap: bool,
 ) -> Template:
@@ -209,6 +210,7 @@ def module_template(
     plan.kept.append(type_ids)
     plan.put(s.VMContextHeader["magic"], s.CORE_MAGIC, 4)
     plan.put(s.VMContextHeader["code_table"], code_table)
+    plan.put(s.VMContextHeader["interpreted"], interpreted)
     plan.put(s.VMContextHeader["type_ids"], native.address(type_ids))
     segments, dropped = _elements(decoded, late)
     if "elements" in late:  # if one of them traps, no data is written

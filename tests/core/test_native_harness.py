@@ -25,7 +25,7 @@ def run(compiler: str, folder: Path, flags: tuple[str, ...], runner: tuple[str, 
     harness, program = str(folder / "harness.o"), str(folder / "program")
     subprocess.run([*common, "-O0", "-c", str(HERE / "native_harness.c"), "-o", harness], check=True)
     sources = [str(path) for path in sorted(NATIVE.glob("*.c")) if not path.name.startswith("_")]
-    subprocess.run([*common, "-O2", harness, *sources, "-o", program, "-pthread"], check=True)
+    subprocess.run([*common, "-O2", harness, *sources, "-o", program, "-pthread", "-lm"], check=True)
     done = subprocess.run([*runner, program], capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr, done.returncode) == ("good\n", "", 0)
 

@@ -7,9 +7,9 @@ entry:
 %code.p = getelementptr i8, ptr %0, i64 24
 %code = load ptr, ptr %code.p, !invariant.load !0
 %2 = load volatile i8, ptr %poll
-%3 = getelementptr i8, ptr %0, i64 88
+%3 = getelementptr i8, ptr %0, i64 104
 %4 = load ptr, ptr %3, !invariant.load !0
-%5 = getelementptr i8, ptr %0, i64 72
+%5 = getelementptr i8, ptr %0, i64 88
 %6 = load ptr, ptr %5, !invariant.load !0
 %7 = call i32 %6(ptr %4, i32 %1)
 %8 = getelementptr i8, ptr %code, i64 0
@@ -65,7 +65,7 @@ entry:
 %builtins = load ptr, ptr %builtins.p, !invariant.load !0
 %2 = load volatile i8, ptr %poll
 %3 = zext i32 %1 to i64
-%4 = getelementptr i8, ptr %0, i64 104
+%4 = getelementptr i8, ptr %0, i64 120
 %5 = getelementptr i8, ptr %4, i64 8
 %6 = load i64, ptr %5
 %7 = icmp ult i64 %3, %6
@@ -83,7 +83,7 @@ l3:
 br i1 %14, label %b6, label %t5
 b6:
 %15 = zext i32 %1 to i64
-%16 = getelementptr i8, ptr %0, i64 104
+%16 = getelementptr i8, ptr %0, i64 120
 %17 = getelementptr i8, ptr %builtins, i64 64
 %18 = load ptr, ptr %17, !invariant.load !0
 %19 = call ptr %18(ptr %0, ptr %16, i64 %15)
@@ -132,7 +132,7 @@ entry:
 %builtins = load ptr, ptr %builtins.p, !invariant.load !0
 %2 = load volatile i8, ptr %poll
 %3 = zext i32 %1 to i64
-%4 = getelementptr i8, ptr %0, i64 136
+%4 = getelementptr i8, ptr %0, i64 152
 %5 = getelementptr i8, ptr %4, i64 8
 %6 = load i64, ptr %5
 %7 = icmp ult i64 %3, %6
@@ -150,7 +150,7 @@ l3:
 br i1 %14, label %b6, label %t5
 b6:
 %15 = zext i32 %1 to i64
-%16 = getelementptr i8, ptr %0, i64 136
+%16 = getelementptr i8, ptr %0, i64 152
 %17 = getelementptr i8, ptr %builtins, i64 64
 %18 = load ptr, ptr %17, !invariant.load !0
 %19 = call ptr %18(ptr %0, ptr %16, i64 %15)
@@ -224,7 +224,7 @@ entry:
 %store = load ptr, ptr %store.p, !invariant.load !0
 %poll = getelementptr i8, ptr %store, i64 20480
 %2 = load volatile i8, ptr %poll
-%3 = getelementptr i8, ptr %0, i64 72
+%3 = getelementptr i8, ptr %0, i64 88
 %4 = getelementptr i8, ptr %3, i64 16
 %5 = load ptr, ptr %4, !invariant.load !0
 %6 = getelementptr i8, ptr %3, i64 8

@@ -10,9 +10,9 @@ entry:
 %3 = icmp ne i32 %2, 0
 br i1 %3, label %i1, label %b2
 b2:
-%4 = getelementptr i8, ptr %0, i64 88
+%4 = getelementptr i8, ptr %0, i64 104
 %5 = load ptr, ptr %4, !invariant.load !0
-%6 = getelementptr i8, ptr %0, i64 72
+%6 = getelementptr i8, ptr %0, i64 88
 %7 = load ptr, ptr %6, !invariant.load !0
 %8 = call i32 %7(ptr %5, i32 %1)
 
@@ -44,18 +44,18 @@ store ptr %gc, ptr %s.gc_frame, align 8
 %3 = icmp ne i32 %2, 0
 br i1 %3, label %i1, label %b2
 b2:
-%4 = getelementptr i8, ptr %0, i64 88
+%4 = getelementptr i8, ptr %0, i64 104
 %5 = load ptr, ptr %4, !invariant.load !0
-%6 = getelementptr i8, ptr %0, i64 72
+%6 = getelementptr i8, ptr %0, i64 88
 %7 = load ptr, ptr %6, !invariant.load !0
 %8 = getelementptr i8, ptr %gc, i64 16
 store i32 %1, ptr %8, align 4
 %9 = getelementptr i8, ptr %gc, i64 8
 store i64 1, ptr %9, align 8
 %10 = call i32 %7(ptr %5, i32 %1)
-%11 = getelementptr i8, ptr %0, i64 120
+%11 = getelementptr i8, ptr %0, i64 136
 %12 = load ptr, ptr %11, !invariant.load !0
-%13 = getelementptr i8, ptr %0, i64 104
+%13 = getelementptr i8, ptr %0, i64 120
 %14 = load ptr, ptr %13, !invariant.load !0
 %15 = getelementptr i8, ptr %gc, i64 16
 store i32 %1, ptr %15, align 4

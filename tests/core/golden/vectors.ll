@@ -21,7 +21,7 @@ ret <16 x i8> %3
 ; lane
 define hidden i32 @f2(ptr %0, i32 %1, <16 x i8> %2) #0 {
 entry:
-%memory0 = getelementptr i8, ptr %0, i64 72
+%memory0 = getelementptr i8, ptr %0, i64 88
 %mem0 = load ptr, ptr %memory0, !invariant.load !0
 %3 = bitcast <16 x i8> %2 to <8 x i16>
 %4 = zext i32 %1 to i64

@@ -1,0 +1,1 @@
+"""Functions as words for the interpreter of the shim, which runs what is not worth a compiler."""

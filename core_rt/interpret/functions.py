@@ -1,0 +1,140 @@
+"""Which functions of a module are interpreted, and where backtraces find them."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right, insort
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, final
+
+import attrs
+
+from core_rt.interpret.translate import Translation, offsets_of, translate
+from core_rt.native import ffi
+from core_rt.validate.function import validate_body
+
+if TYPE_CHECKING:
+    from core_rt.binary.model import DecodedModule
+    from core_rt.native.lib import CData
+    from core_rt.types import DefType
+    from core_rt.vm.layout import ModuleLayout
+
+__all__ = ["Functions", "Interpreted"]
+
+BUDGET: Final = 4000
+"""Entries and loop heads after which a function gets machine code. That takes 0.3 ms and 5 µs for each of its instructions, which run five
+to ten times as fast then; programs that ran so long are likely to run on for as long."""
+
+
+@attrs.frozen(eq=False)
+class Interpreted:
+    """A function in the interpreter."""
+
+    defined: int
+    translation: Translation
+    record: CData
+    """Its `VMInterpreted`."""
+    loops: array[int]
+    """Addresses of the code that goes on at the head of each loop, or 0."""
+
+
+@final
+class Functions:
+    """The interpreted functions of a module. `table` is the address of what `VMContextHeader.interpreted` points to.
+
+    Not thread-safe: `CompiledModule` holds its lock.
+    """
+
+    def __init__(self, module: DecodedModule, layout: ModuleLayout, signature: Callable[[DefType], CData]) -> None:
+        self._module = module
+        self._layout = layout
+        self._signature = signature
+        self._records = array("Q", bytes(16 * max(len(module.bodies), 1)))  # stubs of tailcc entries look here too
+        self.table = self._records.buffer_info()[0]
+        self._functions: dict[int, Interpreted] = {}
+        self._starts: list[int] = []
+        self._at: dict[int, Interpreted] = {}
+        self._offsets: dict[int, tuple[list[int], list[int]]] = {}
+        self.budget = BUDGET
+
+    def __len__(self) -> int:
+        return len(self._functions)
+
+    def begin(self, defined: int) -> bool:
+        """Interpret a function from now on; false if it was before or has to be compiled. Raises as `validate_body`."""
+        if defined in self._functions:
+            return False
+        body = validate_body(self._module, defined)
+        translation = translate(self._module, self._layout, body, self._address_of_signature)
+        if translation is None:
+            return False
+        type_ = self._module.funcs[self._module.num_imported_funcs + defined]
+        params = len(type_.func.params)
+        memory_imported, memory = self._layout.memory(0) if self._module.memories else (False, 0)
+        loops = array("Q", bytes(8 * max(len(translation.loops), 1)))
+        code = translation.words.buffer_info()[0]
+        count = len(body.locals)
+        record = ffi.new(
+            "VMInterpreted *",
+            (
+                *(ffi.cast("void *", code), self._signature(type_)),
+                *(
+                    ffi.cast("void *", translation.constants.buffer_info()[0]),
+                    ffi.cast("void *", loops.buffer_info()[0]),
+                ),
+                *(self.budget, defined, self._module.num_imported_funcs, params, count - params),
+                *(count + translation.temporaries, count, translation.constant_count, translation.outgoing),
+                *(memory, memory_imported),
+            ),
+        )
+        found = Interpreted(defined, translation, record, loops)
+        self._functions[defined] = self._at[code] = found
+        insort(self._starts, code)
+        self._records[defined] = int(ffi.cast("uintptr_t", record))
+        return True
+
+    def _address_of_signature(self, type_: DefType) -> int:
+        return int(ffi.cast("uintptr_t", self._signature(type_)))
+
+    def is_interpreted(self, defined: int) -> bool:
+        """Whether calls of a function go to the interpreter."""
+        return self._records[defined] != 0
+
+    def end(self, defined: int) -> None:
+        """A function has machine code now: only what is on the stack is interpreted on."""
+        self._records[defined] = 0
+
+    def end_all(self, compiled: Callable[[int], bool]) -> None:
+        """Functions for which that holds have machine code now."""
+        for defined in self._functions:
+            if compiled(defined):
+                self._records[defined] = 0
+
+    def loop_offset(self, defined: int, loop: int) -> int:
+        """The byte offset in the module of loop `loop` of an interpreted function."""
+        return self._functions[defined].translation.loops[loop]
+
+    def enter_loop(self, defined: int, loop: int, address: int) -> None:
+        """Have activations go on at the head of a loop in machine code, which takes their slots over."""
+        self._functions[defined].loops[loop] = address
+
+    def keep_interpreting(self, defined: int) -> None:
+        """Do not ask for machine code again."""
+        self._functions[defined].record.budget = (1 << 63) - 1
+
+    def lookup(self, pc: int) -> tuple[int, int] | None:
+        """(defined function, byte offset in the module) of an address in the words of a function; None for others."""
+        index = bisect_right(self._starts, pc) - 1
+        if index < 0:
+            return None
+        start = self._starts[index]
+        found = self._at[start]
+        word = (pc - start) // 8
+        if word >= len(found.translation.words):
+            return None
+        known = self._offsets.get(found.defined)
+        if known is None:
+            body = validate_body(self._module, found.defined)
+            known = self._offsets[found.defined] = offsets_of(self._module, self._layout, body)
+        starts, offsets = known
+        return found.defined, offsets[bisect_right(starts, word) - 1]
