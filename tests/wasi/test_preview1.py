@@ -12,7 +12,7 @@ import pytest
 from component_rt.wasi import WasiConfig
 from component_rt.wasi.config import Dir
 from component_rt.wasi.preview1 import Preview1
-from component_rt.wasi.preview1_abi import ERRNO, EVENT, RIGHTS, SIGNATURES
+from component_rt.wasi.preview1.abi import ERRNO, EVENT, RIGHTS, SIGNATURES
 from core_rt.errors import GuestExit
 
 ALL = (1 << 30) - 1
@@ -312,8 +312,8 @@ def test_no_pointer_reaches_outside_the_memory(guest: Guest) -> None:
 
 
 def test_descriptors_are_limited(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
-    from component_rt.wasi import preview1
+    from component_rt.wasi.preview1 import state
 
-    monkeypatch.setattr(preview1, "_MOST_FDS", 5)
+    monkeypatch.setattr(state, "_MOST_FDS", 5)
     guest.open("in.txt")
     assert guest.call("path_open", 3, 1, *guest.put(b"in.txt"), 0, ALL, ALL, 0, 0) == ERRNO["mfile"]

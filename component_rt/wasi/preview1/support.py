@@ -6,7 +6,7 @@ import os
 
 from component_rt.wasi._values import Case
 from component_rt.wasi.filesystem import Descriptor
-from component_rt.wasi.preview1_abi import CODES, ERRNO, FILE_TYPES, OS_ERRORS
+from component_rt.wasi.preview1.abi import CODES, ERRNO, FILE_TYPES, OS_ERRORS
 
 __all__ = ["Fail", "error_number", "follow", "list_directory", "new_timestamps"]
 
