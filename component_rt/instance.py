@@ -10,7 +10,7 @@ Rules (CanonicalABI.md, "Component Instances"):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -41,13 +41,13 @@ from core_rt.instance import instantiate as instantiate_core
 from core_rt.native import ffi, thread_token
 
 if TYPE_CHECKING:
-    from component_rt.abi.codegen import CodeCache
+    from component_rt.abi.context import LiftLowerContext
     from component_rt.component import Component
     from component_rt.namespace import Namespace
     from component_rt.store import Store
     from component_rt.types import ResourceId
 
-__all__ = ["ComponentInstance", "Runtime", "RuntimeOptions"]
+__all__ = ["ComponentInstance", "Runtime", "RuntimeOptions", "Steps"]
 
 
 class ComponentInstance:
@@ -250,6 +250,17 @@ class RuntimeOptions:
         setattr(self, name, found)
         return found
 
+    def context(
+        self, instance: ComponentInstance, resource: Callable[[Any], Any], between_guests: bool
+    ) -> LiftLowerContext:
+        """The `LiftLowerContext` of all definitions of `instance` with the same options."""
+        return self._runtime.options_context(self, self._options, instance, resource, between_guests)
+
+    @property
+    def has_callback(self) -> bool:
+        """Whether there is a callback."""
+        return self._options.callback is not None
+
     @property
     def post_return(self) -> Func | None:
         """The post-return function; looked up when it is first needed."""
@@ -272,17 +283,35 @@ def late(item: int | LateExport, runtime: Runtime) -> Callable[[], Func]:
     return partial(runtime.get, item)
 
 
+class Steps:
+    """The steps of a component's plan with what does each: those that are done at once, and by slot those that can wait.
+
+    Of the imports only those wait whose paths are not `early`.
+    """
+
+    __slots__ = ("eager", "lazy")
+
+    def __init__(self, component: Component, early: Container[tuple[str, ...]]) -> None:
+        plan = component.plan
+        eager = [step for step in plan.eager if type(step) is not ImportItem or step.path in early]
+        late = [step for step in plan.imports if step.path not in early]
+        self.eager = [(_STEPS[type(step)], step) for step in eager]
+        lazy = [step for step in plan.lazy.values() if type(step) is not Builtin]  # those are functions of the host
+        self.lazy = {step.slot: (_STEPS[type(step)], step) for step in (*lazy, *late)}
+
+
 class Runtime:
     """A plan being interpreted: the slots and the instances so far.
 
-    Only what could be noticed is done at once (`Plan.eager`); all else is done when a slot is first asked for.
+    Only what could be noticed is done at once (`Steps.eager`); all else is done when a slot is first asked for.
     """
 
     __slots__ = (
         "_bases",
+        "_contexts",
         "_exports",
         "_links",
-        "cache",
+        "_steps",
         "component",
         "context",
         "imports",
@@ -293,16 +322,21 @@ class Runtime:
     )
 
     def __init__(
-        self, store: Store, component: Component, imports: Mapping[tuple[str, ...], Callable[..., Any]]
+        self,
+        store: Store,
+        component: Component,
+        imports: Mapping[tuple[str, ...], Callable[..., Any]],
+        steps: Steps,
     ) -> None:
         self.store = store
         self.component = component
         self.plan: Plan = component.plan
-        self.cache: CodeCache = component.code
         self.imports = imports
         self.slots: list[Any] = [None] * self.plan.slots
         self.context = ComponentContext(self.plan.layout, store.core, len(store.roots))
         self._exports: Namespace | None = None
+        self._contexts: dict[Any, LiftLowerContext] = {}
+        self._steps = steps
         self._links = links = component.links
         self._bases: Any = ffi.new("uint64_t[]", links.bases) if links.bases > 1 or links.hosts.steps else None
         """See `Links`; the first is that of the functions that the host answers."""
@@ -312,12 +346,11 @@ class Runtime:
     def run(self) -> ComponentInstance:
         """Do the steps that cannot wait; the root instance."""
         root = self._begin()
-        table = _STEPS
         # Nobody outside may enter while modules are being instantiated; start functions may call out.
         slots = self.slots
         try:
-            for step in self.plan.eager:
-                slots[step.slot] = table[type(step)](self, step)
+            for do, step in self._steps.eager:
+                slots[step.slot] = do(self, step)
         except BaseException as error:
             root.poison(error)
             raise
@@ -327,9 +360,9 @@ class Runtime:
         """As `run`, for who can run the start functions of core modules better: gives them, each when it is to be run."""
         self._begin()
         slots = self.slots
-        for step in self.plan.eager:
+        for do, step in self._steps.eager:
             if type(step) is not InstantiateModule or not step.starts:
-                slots[step.slot] = _STEPS[type(step)](self, step)
+                slots[step.slot] = do(self, step)
                 continue
             made = slots[step.slot] = self._instantiate_core(step, run_start=False)
             if made.start is not None:
@@ -368,12 +401,33 @@ class Runtime:
             number = self._links.hosts.numbers.get(slot)
             if number is not None:
                 return self._host_face(number)
-            step = self.plan.lazy.get(slot)
-            if step is not None:
-                found = self.slots[slot] = _STEPS[type(step)](self, step)
+            late = self._steps.lazy.get(slot)
+            if late is not None:
+                do, step = late
+                found = self.slots[slot] = do(self, step)
                 for remember in self.plan.remembered.get(slot, ()):
                     pointer: int = found.address
                     self.context.set(remember.region, remember.index, pointer)
+        return found
+
+    def options_context(
+        self, bound: RuntimeOptions, options: Options, instance: ComponentInstance, resource: Any, between_guests: bool
+    ) -> LiftLowerContext:
+        """See `RuntimeOptions.context`."""
+        key = (
+            instance.index,
+            options.memory,
+            options.realloc,
+            options.encoding,
+            options.pointer,
+            between_guests,
+            resource,
+        )
+        found = self._contexts.get(key)
+        if found is None:
+            from component_rt.abi.context import LiftLowerContext
+
+            found = self._contexts[key] = LiftLowerContext(instance, bound, resource, between_guests)
         return found
 
     def item(self, slot: int) -> Any:
@@ -403,6 +457,7 @@ class Runtime:
             if not self.store.is_async:  # there, what waits for the loop still has to end
                 instance.tree = instance.turns = None
         self.slots.clear()
+        self._contexts.clear()
         self._exports = None
 
     # ------------------------------------------------------------------------------------------------ steps
@@ -465,7 +520,7 @@ class Runtime:
         if isinstance(step, Lower):
             from component_rt.canon.lower import lower_handler
 
-            return lower_handler(instance, self.get(step.func), options, self.cache)
+            return lower_handler(instance, self.get(step.func), options, self._links.lower_code(step))
         from component_rt.canon.builtins import make_builtin
 
         table = None if step.table is None else self.get(step.table)
@@ -497,13 +552,15 @@ class Runtime:
         from component_rt.canon.lift import LiftedFunc
 
         options = RuntimeOptions(step.options, self)
-        return LiftedFunc(self.instance(step.instance), step.type, late(step.func, self), options, self.cache)
+        code = self._links.lift_code(step)
+        return LiftedFunc(self.instance(step.instance), step.type, late(step.func, self), options, code)
 
     def _lower(self, step: Lower) -> Any:
         from component_rt.canon.lower import lower
 
         options = RuntimeOptions(step.options, self)
-        made = lower(self.instance(step.instance), self.get(step.func), options, step.core_type, self.cache)
+        code = self._links.lower_code(step)
+        made = lower(self.instance(step.instance), self.get(step.func), options, step.core_type, code)
         ref = native.ffi.cast("VMFuncRef *", made.address)
         self.context.set("lowerings", step.index, native.address(ref.native_call), native.address(ref.vmctx))
         return made

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import weakref
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, final
 
 import attrs
@@ -16,7 +17,7 @@ import attrs
 from component_rt import types as t
 from component_rt.deferred import Deferred
 from component_rt.handles import ResourceType
-from component_rt.instance import Runtime
+from component_rt.instance import Runtime, Steps
 from component_rt.namespace import Instance, Namespace, find_interface, plain_name
 from component_rt.plan import ImportItem
 from component_rt.resources import GuestResource, HostResources
@@ -44,6 +45,8 @@ class InstancePre:
 
     component: Component
     makers: Mapping[tuple[str, ...], Maker]
+    early: frozenset[tuple[str, ...]]
+    """Imports that are made at once, because that may fail. Others are made when something first asks for them."""
 
     def instantiate(self, store: Store) -> Instance:
         """Instantiate in a store. Raises `Trap`, `LinkError`, `ExhaustionError`, and what host functions raise."""
@@ -56,7 +59,12 @@ class InstancePre:
         if store.engine is not self.component.engine:
             raise StoreError("the component was made with another engine than the store")
         store.core.check()
-        return Runtime(store, self.component, self.makers)
+        return Runtime(store, self.component, self.makers, self.steps)
+
+    @cached_property
+    def steps(self) -> Steps:
+        """The plan's steps, with the imports among them."""
+        return Steps(self.component, self.early)
 
 
 @final
@@ -100,7 +108,8 @@ class Linker:
         if pre is None:
             if component.engine is not self.engine:
                 raise StoreError("the component was made with another engine than the linker")
-            pre = self._prepared[component] = InstancePre(component, _Resolver(self, component).run())
+            resolver = _Resolver(self, component)
+            pre = self._prepared[component] = InstancePre(component, resolver.run(), frozenset(resolver.early))
         return pre
 
     def instantiate(self, store: Store, component: Component) -> Instance:
@@ -163,6 +172,7 @@ class _Resolver:
         self.linker = linker
         self.component = component
         self.makers: dict[tuple[str, ...], Maker] = {}
+        self.early: set[tuple[str, ...]] = set()
         self.problems: list[str] = []
         self.resources: dict[t.ResourceId, Any] = {}
         """What stands for each imported resource type: a `ResourceType`, or the key of one of the host."""
@@ -289,8 +299,7 @@ class _Resolver:
                 return
             if not self._accepts(path, of, found, count, bound=False):
                 return
-        label = ".".join(path)
-        self.makers[path] = lambda runtime, step: _host(runtime, of, _method(name, runtime.store.is_async), label)
+        self.makers[path] = _host(of, (_method(name, False), _method(name, True)), ".".join(path))
 
     def _accepts(self, path: tuple[str, ...], of: t.FuncType, function: Any, count: int, bound: bool = True) -> bool:
         try:
@@ -307,7 +316,6 @@ class _Resolver:
         return True
 
     def _function(self, path: tuple[str, ...], of: t.FuncType, item: Any, count: int) -> None:
-        label = ".".join(path)
         if not callable(item):
             self._problem(path, f"{_shown(item)} is not callable", of)
             return
@@ -316,7 +324,7 @@ class _Resolver:
             self._lifted(path, of, lifted)
             return
         if self._accepts(path, of, item, count):
-            self.makers[path] = lambda runtime, step: _host(runtime, of, _half(item, runtime.store.is_async), label)
+            self.makers[path] = _host(of, (_half(item, False), _half(item, True)), ".".join(path))
 
     def _resource(self, path: tuple[str, ...], of: t.TypeBound, item: Any) -> None:
         assert isinstance(of.t, t.ResourceType)
@@ -326,7 +334,7 @@ class _Resolver:
             if not of.sub and not _is_resource(self.resources.get(of.t.id), item):
                 self._problem(path, "the other instance has a resource type that is not the same as that one", of)
             self.resources[of.t.id] = item
-            self.makers[path] = lambda runtime, step: _of_store(runtime, path, item.impl, item)
+            self._take(path, item.impl, item)
             return
         if item is not _MISSING and not isinstance(item, type):
             # A factory in place of a class: its objects are taken as they are.
@@ -367,7 +375,18 @@ class _Resolver:
             if not _is_resource(self.resources.get(wanted), item.resource(given)):
                 self._problem(path, f"the other instance's function is one of another resource type `{given}`", of)
                 return
-        self.makers[path] = lambda runtime, step: _of_store(runtime, path, getattr(item, "instance", None), item)
+        self._take(path, getattr(item, "instance", None), item)
+
+    def _take(self, path: tuple[str, ...], instance: Any, item: Any) -> None:
+        """`item`, a part of `instance`, for an import. Instantiating in another store raises `StoreError`."""
+
+        def maker(runtime: Runtime, step: ImportItem) -> Any:
+            if instance is not None and instance.store is not runtime.store:
+                raise StoreError(f"`{'.'.join(path)}` belongs to an instance of another store")
+            return item
+
+        self.makers[path] = maker
+        self.early.add(path)
 
     # ------------------------------------------------------------------------------------------------ traps
 
@@ -382,7 +401,7 @@ class _Resolver:
                 def unknown(*args: Any) -> None:
                     raise Trap(TrapCode.UNKNOWN_IMPORT, f"unknown import called: `{label}`")
 
-                self.makers[path] = lambda runtime, step: _host(runtime, of, unknown, label)
+                self.makers[path] = _host(of, (unknown, unknown), label)
             case t.TypeBound(t=t.ResourceType() as resource, sub=True):
                 self.resources[resource.id] = path
                 self.makers[path] = lambda runtime, step: host_resource_type(runtime.store, path, path[-1], None)
@@ -392,17 +411,15 @@ class _Resolver:
                 self._problem(path, "nothing of that name is defined", of)
 
 
-def _host(runtime: Runtime, of: t.FuncType, function: Callable[..., Any], label: str) -> Any:
-    from component_rt.canon.lower import HostFunc
+def _host(of: t.FuncType, halves: tuple[Callable[..., Any], Callable[..., Any]], label: str) -> Maker:
+    """A function of the host: what synchronous stores call, and what others call."""
 
-    return HostFunc(of, function, label, runtime.instances[0].resource)
+    def maker(runtime: Runtime, step: ImportItem) -> Any:
+        from component_rt.canon.lower import HostFunc
 
+        return HostFunc(of, halves[runtime.store.is_async], label, runtime.instances[0].resource)
 
-def _of_store(runtime: Runtime, path: tuple[str, ...], instance: Any, item: Any) -> Any:
-    """`item`, a part of `instance`, for an import. Raises `StoreError` if that is one of another store."""
-    if instance is not None and instance.store is not runtime.store:
-        raise StoreError(f"`{'.'.join(path)}` belongs to an instance of another store")
-    return item
+    return maker
 
 
 def _is_resource(bound: Any, rt: ResourceType) -> bool:

@@ -12,7 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from component_rt.abi.adaptable import is_adaptable
-from component_rt.plan import Builtin, Extract, InstantiateModule, LoadModule, Lower, Plan, Remember
+from component_rt.canon.lift import LiftCode
+from component_rt.canon.lower import LowerCode
+from component_rt.plan import Builtin, Extract, InstantiateModule, Lift, LoadModule, Lower, Plan, Remember
 from core_rt.native import ffi
 from core_rt.types import DefType
 from core_rt.vm import structs
@@ -75,15 +77,17 @@ def _adapts(plan: Plan, step: Lower) -> bool:
 
 
 class Links:
-    """Host functions, and for each step that instantiates a module of the component where its imports are.
+    """Host functions, generated code, and for each step that instantiates a module of the component where its imports are.
 
     An address is an offset from one of `bases` addresses: the first host function, instances' contexts, items.
     """
 
-    __slots__ = ("_component", "_numbers", "_places", "_steps", "bases", "hosts", "steps")
+    __slots__ = ("_component", "_lifts", "_lowers", "_numbers", "_places", "_steps", "bases", "hosts", "steps")
 
     def __init__(self, component: Component) -> None:
         self._component = component
+        self._lifts: dict[int, LiftCode] = {}
+        self._lowers: dict[int, LowerCode] = {}
         self.hosts = HostTable(component)
         self.bases = 1
         self.steps: dict[int, Linked] = {}
@@ -102,6 +106,20 @@ class Links:
         for slot, places in self._places.items():
             links = ffi.new("VMLink[]", places) if places else None
             self.steps[slot] = Linked(links, self._numbers.get(slot, 0), tuple(items[slot]))
+
+    def lift_code(self, step: Lift) -> LiftCode:
+        """The code for a `canon lift`."""
+        found = self._lifts.get(step.slot)
+        if found is None:
+            found = self._lifts[step.slot] = LiftCode(step.options, self._component.code)
+        return found
+
+    def lower_code(self, step: Lower) -> LowerCode:
+        """The code for a `canon lower`."""
+        found = self._lowers.get(step.slot)
+        if found is None:
+            found = self._lowers[step.slot] = LowerCode(step.options, self._component.code)
+        return found
 
     def _base(self) -> int:
         self.bases += 1

@@ -90,7 +90,7 @@ class Namespace(Mapping[str, Any]):
     `namespace["wit-name"]` and `namespace.python_name` give the same things: functions, classes, inner namespaces.
     """
 
-    __slots__ = ("__dict__", "_items", "_label", "_made", "_names", "_runtime", "_types")
+    __slots__ = ("__dict__", "_found", "_items", "_label", "_made", "_names", "_runtime", "_types")
 
     def __init__(
         self, runtime: Runtime, label: str, types: Mapping[str, t.ExternType], items: Mapping[str, Any]
@@ -102,6 +102,7 @@ class Namespace(Mapping[str, Any]):
         self._made: dict[str, Any] = {}
         shape = _Shape.of(runtime.component, types)
         self._names = shape.names
+        self._found = shape.found
         if shape.resources:
             self._attach_methods(shape)
         for name in shape.clashes:
@@ -112,9 +113,13 @@ class Namespace(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         found = self._made.get(name)
         if found is None:
-            key = find_interface(name, self._types)
-            if key is None and name in self._names:
-                key = self._names[name]
+            key = self._found.get(name)
+            if key is None:
+                key = find_interface(name, self._types)
+                if key is None and name in self._names:
+                    key = self._names[name]
+                if key is not None:
+                    self._found[name] = key
             if key is None:
                 raise KeyError(f"{name!r} is not exported; {near_name(name, self._types) or self._known()}")
             found = self._made[key] = self._made[name] = self._make(key)
@@ -233,6 +238,8 @@ class _Shape:
     """Python names that are methods of a mapping too: exports called `get`, `items`, ... come first."""
     resources: tuple[str, ...]
     methods: tuple[tuple[str, PlainName], ...]
+    found: dict[str, str]
+    """WIT names by what they were looked up by."""
 
     @classmethod
     def of(cls, component: Component, types: Mapping[str, t.ExternType]) -> _Shape:
@@ -252,6 +259,7 @@ class _Shape:
                 tuple(
                     [(n, plain_name(n)) for n, of in types.items() if isinstance(of, t.FuncType) and n.startswith("[")]
                 ),
+                {},
             )
         return found
 

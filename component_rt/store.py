@@ -17,8 +17,8 @@ from core_rt.store import Store as CoreStore
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from component_rt.abi.codegen import CodeCache
     from component_rt.canon.lift import LiftedFunc
+    from component_rt.canon.lower import LowerCode
     from component_rt.handles import CallScope, ResourceType
     from component_rt.instance import ComponentInstance, RuntimeOptions
     from core_rt.engine import Engine
@@ -189,12 +189,12 @@ class Store:
         return task_function(self, lifted, name, label)
 
     def lower_async(
-        self, instance: ComponentInstance, callee: Any, options: RuntimeOptions, cache: CodeCache
+        self, instance: ComponentInstance, callee: Any, options: RuntimeOptions, code: LowerCode
     ) -> Callable[[], object]:
         """What answers calls of an import where caller or callee may run as tasks."""
         from component_rt.tasks.calls import lower_task
 
-        return lower_task(self, instance, callee, options, cache)
+        return lower_task(self, instance, callee, options, code)
 
     # ------------------------------------------------------------------------------------------------ host calls
 

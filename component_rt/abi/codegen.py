@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from types import FunctionType
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from component_rt.abi.call import CallWriter
@@ -23,26 +23,18 @@ from component_rt.abi.writer import Signature, Writer
 if TYPE_CHECKING:
     from component_rt.abi.adapter import AdapterCode
 
-__all__ = ["CodeCache", "Signature", "named"]
+__all__ = ["CodeCache", "Signature", "named_code"]
 
 _LOCK = threading.Lock()
 
 
-def named(
-    function: Callable[..., Any], name: str, params: tuple[str, ...], doc: str | None = None
-) -> Callable[..., Any]:
-    """A generated function under another name, with other parameter names.
+def named_code(code: CodeType, name: str, params: tuple[str, ...]) -> CodeType:
+    """The code of a generated function under another name, with other parameter names.
 
     Generated source numbers its parameters, so that no name of a component can clash with a name in the code, and
     functions of the same shape share one code object.
     """
-    assert isinstance(function, FunctionType)
-    code = function.__code__
-    varnames = (*params, *code.co_varnames[len(params) :])
-    code = code.replace(co_name=name, co_qualname=name, co_varnames=varnames)
-    made = FunctionType(code, function.__globals__, name, function.__defaults__, function.__closure__)
-    made.__doc__ = doc
-    return made
+    return code.replace(co_name=name, co_qualname=name, co_varnames=(*params, *code.co_varnames[len(params) :]))
 
 
 class CodeCache:

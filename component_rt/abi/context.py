@@ -7,11 +7,10 @@ one guest to another, where resources travel as bare reps and strings remember h
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
-
-import attrs
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from component_rt import resources
 from component_rt.abi.blocks import NEAR, far
@@ -26,10 +25,10 @@ from core_rt.native import call_int, lifted_int
 from core_rt.vm.structs import CALL_LEFT_MOST, MODE_VALUE, RESULT_U32
 
 if TYPE_CHECKING:
-    import core_rt
     from component_rt.handles import ResourceType
     from component_rt.instance import ComponentInstance, RuntimeOptions
     from component_rt.types import ResourceId, ValType
+    from core_rt.func import Func
 
 __all__ = ["GUEST_WORDS", "HOST_WORDS", "LiftLowerContext", "Words"]
 
@@ -47,66 +46,118 @@ _PACK_REALLOC = {4: struct.Struct("16sI12xI12xI12xI12x").pack, 8: struct.Struct(
 _VIEWS = {"u32": "I", "i32": "i", "u64": "Q", "i64": "q", "f32": "f", "f64": "d"}
 
 
-@attrs.define(eq=False)
+M = TypeVar("M", bound=Callable[..., Any])
+
+
+def _once(make: M) -> M:
+    """A method of a context that makes something for its argument (None by default), and keeps it."""
+    name = make.__name__
+
+    @functools.wraps(make)
+    def method(self: LiftLowerContext, what: Any = None) -> Any:
+        key = name, what
+        found = self._made.get(key)
+        if found is None:
+            found = self._made[key] = make(self, what)
+        return found
+
+    return cast(M, method)
+
+
 class LiftLowerContext:
     """Options of one canonical definition bound to one instance.
 
     `between_guests` chooses how resources and strings travel, `resource` finds the resource type that a `ResourceId` means
-    to the component that wrote the function's type.
+    to the component that wrote the function's type. Definitions of an instance with the same options share a context (`of`), and
+    what a context hands out is made when it is first asked for: a fresh instance binds dozens of functions, each on its first call.
     """
+
+    __slots__ = (
+        "_made",
+        "_options",
+        "between_guests",
+        "budget",
+        "encode_text",
+        "encoding",
+        "f32",
+        "f64",
+        "i32",
+        "i64",
+        "instance",
+        "load_counted_string",
+        "load_string",
+        "make_map",
+        "memory",
+        "pointer",
+        "realloc_func",
+        "resource",
+        "store_string",
+        "u32",
+        "u64",
+        "words",
+    )
 
     instance: ComponentInstance
     resource: Callable[[ResourceId], ResourceType]
-    memory: Any = NO_MEMORY
-    realloc_func: core_rt.Func | None = None
-    encoding: str = "utf8"
-    pointer: int = 4
-    between_guests: bool = False
-    budget: list[int] = attrs.field(factory=lambda: [MAX_LIFTED])
-    """Bytes of lists and strings that the present call may still carry."""
+    encoding: str
+    pointer: int
+    between_guests: bool
+    memory: Any
+    realloc_func: Func | None
+    load_string: Callable[[Any, int, int], str]
+    load_counted_string: Callable[[Any, int, int], str]
+    """As `load_string`, charged to `budget`."""
+    store_string: Callable[[Any], tuple[int, int]]
+    encode_text: Callable[[Any], tuple[bytes, int]]
+    words: Words
+    make_map: Callable[[list[Any]], Any]
+    """What a list of pairs becomes: between guests it stays as it is, for a guest may repeat a key."""
 
-    @classmethod
+    def __init__(
+        self,
+        instance: ComponentInstance,
+        options: RuntimeOptions,
+        resource: Callable[[ResourceId], ResourceType],
+        between_guests: bool,
+    ) -> None:
+        self._options = options
+        self.instance = instance
+        self.resource = resource
+        self.encoding = options.encoding
+        self.pointer = options.pointer
+        self.between_guests = between_guests
+        self.budget = [MAX_LIFTED]
+        """Bytes of lists and strings that the present call may still carry."""
+        self._made: dict[tuple[str, Any], Any] = {}
+
+    @staticmethod
     def of(
-        cls,
         instance: ComponentInstance,
         options: RuntimeOptions,
         resource: Callable[[ResourceId], ResourceType],
         between_guests: bool,
     ) -> LiftLowerContext:
         """The context of a definition with these options."""
-        return cls(
-            instance=instance,
-            resource=resource,
-            memory=NO_MEMORY if options.memory is None else options.memory,
-            realloc_func=options.realloc,
-            encoding=options.encoding,
-            pointer=options.pointer,
-            between_guests=between_guests,
-        )
+        return options.context(instance, resource, between_guests)
 
     def __getattr__(self, name: str) -> Any:
-        """The store's buffer of core values as typed views: `u32`, `i32`, `u64`, `i64`, `f32`, `f64`."""
+        """What is made when it is first asked for, and the store's buffer of core values as typed views: `u32`, `i32` ..."""
         code = _VIEWS.get(name)
-        if code is None:
-            raise AttributeError(name)
-        return self.instance.store.core.view(code)
+        if code is not None:
+            found = self.instance.store.core.view(code)
+        else:
+            make = _LATE.get(name)
+            if make is None:
+                raise AttributeError(f"a context has no attribute {name!r}")
+            found = make(self)
+        setattr(self, name, found)
+        return found
 
-    @property
-    def words(self) -> Words:
-        return GUEST_WORDS if self.between_guests else HOST_WORDS
+    def _memory(self) -> Any:
+        memory = self._options.memory
+        return NO_MEMORY if memory is None else memory
 
-    @property
-    def make_map(self) -> Callable[[list[Any]], Any]:
-        """What a list of pairs becomes: between guests it stays as it is, for a guest may repeat a key."""
-        return list if self.between_guests else dict
-
-    @property
-    def load_string(self) -> Callable[[Any, int, int], str]:
-        return string_loader(self.encoding, self.pointer, self.words, self.between_guests)
-
-    @property
-    def load_counted_string(self) -> Callable[[Any, int, int], str]:
-        """As `load_string`, charged to `budget`."""
+    def _load_counted_string(self) -> Callable[[Any, int, int], str]:
         load, budget, width = self.load_string, self.budget, 2 if self.encoding == "utf16" else 1
 
         def load_counted(mem: Any, address: int, units: int) -> str:
@@ -118,16 +169,12 @@ class LiftLowerContext:
 
         return load_counted
 
-    @property
-    def store_string(self) -> Callable[[Any], tuple[int, int]]:
+    def _store_string(self) -> Callable[[Any], tuple[int, int]]:
         realloc = self.reallocator(self.words.string_out_of_bounds)
         store = self.block_storer(1 if self.encoding == "utf8" else 2)
         return string_storer(self.memory, self.encoding, self.pointer, realloc, store)
 
-    @property
-    def encode_text(self) -> Callable[[Any], tuple[bytes, int]]:
-        return text_encoder(self.encoding, self.pointer)
-
+    @_once
     def reallocator(self, out_of_bounds: str | None = None) -> Callable[[int, int, int, int], int]:
         """`realloc(old, old_size, align, new_size)` of the guest, its answer checked."""
         func = self.realloc_func
@@ -167,6 +214,7 @@ class LiftLowerContext:
 
         return self.instance.store.scheduler.with_fresh_storage(realloc) if instance.uses_tasks else realloc
 
+    @_once
     def block_storer(self, align: int) -> Callable[[Any, int], int]:
         """`store(data, size)`: the address of a copy of a buffer in the guest, by `realloc`."""
         func, instance = self.realloc_func, self.instance
@@ -210,6 +258,7 @@ class LiftLowerContext:
 
     # ------------------------------------------------------------------------------------------------ handles
 
+    @_once
     def lift_own(self, rid: ResourceId) -> Callable[[int, CallScope], Any]:
         """`lift(index, scope)`: the resource behind an `own` handle, which leaves the table."""
         handles, rt = self.instance.handles, self.resource(rid)
@@ -218,6 +267,7 @@ class LiftLowerContext:
         wrap = resources.lift_own(rt)
         return lambda index, scope: wrap(remove_own(handles, index, rt))
 
+    @_once
     def lift_borrow(self, rid: ResourceId) -> Callable[[int, CallScope], Any]:
         """`lift(index, scope)`: the resource behind a handle, lent until `scope` is released."""
         handles, rt = self.instance.handles, self.resource(rid)
@@ -232,6 +282,7 @@ class LiftLowerContext:
         wrap = resources.lift_borrow(rt)
         return lambda index, scope: wrap(lift(index, scope), scope)
 
+    @_once
     def lower_own(self, rid: ResourceId) -> Callable[[Any, CallScope], int]:
         """`lower(value, scope)`: a new `own` handle."""
         handles, rt = self.instance.handles, self.resource(rid)
@@ -246,6 +297,7 @@ class LiftLowerContext:
 
         return lower
 
+    @_once
     def lower_borrow(self, rid: ResourceId) -> Callable[[Any, CallScope], int]:
         """`lower(value, scope)`: a borrow handle for the time of the call, or the rep where the instance defines the type."""
         instance, rt = self.instance, self.resource(rid)
@@ -269,6 +321,18 @@ class LiftLowerContext:
     def lower_async(self, of: ValType) -> Callable[[Any], int]:
         """`lower(value)` for a stream, future or error-context."""
         return self.instance.store.async_values.lower(self, of)  # type: ignore[no-any-return]
+
+
+_LATE: Final[dict[str, Callable[[LiftLowerContext], Any]]] = {
+    "memory": LiftLowerContext._memory,
+    "realloc_func": lambda cx: cx._options.realloc,
+    "words": lambda cx: GUEST_WORDS if cx.between_guests else HOST_WORDS,
+    "make_map": lambda cx: list if cx.between_guests else dict,
+    "load_string": lambda cx: string_loader(cx.encoding, cx.pointer, cx.words, cx.between_guests),
+    "load_counted_string": LiftLowerContext._load_counted_string,
+    "store_string": LiftLowerContext._store_string,
+    "encode_text": lambda cx: text_encoder(cx.encoding, cx.pointer),
+}
 
 
 def _no_realloc(old: int, old_size: int, align: int, new_size: int) -> int:

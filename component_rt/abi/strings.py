@@ -7,6 +7,7 @@ them: there strings travel as `GuestText`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -44,6 +45,7 @@ def bad_text(error: UnicodeDecodeError) -> NoReturn:
     raise Trap(TrapCode.CANONICAL_ABI, message) from None
 
 
+@functools.cache
 def string_loader(encoding: str, pointer: int, words: Words, keep_units: bool) -> Callable[[Any, int, int], str]:
     """`load(mem, address, tagged_code_units)` for the encoding of a `canonopt`; `mem` is the memory's view."""
     oob, unaligned = words.string_out_of_bounds, words.unaligned
@@ -100,6 +102,7 @@ def string_loader(encoding: str, pointer: int, words: Words, keep_units: bool) -
     return load_compact_text if encoding == "latin1+utf16" else load_text
 
 
+@functools.cache
 def text_encoder(encoding: str, pointer: int) -> Callable[[Any], tuple[bytes, int]]:
     """`encode(text) -> (bytes, tagged_code_units)` of a string from the host. Raises `Mismatch` as `string_storer` does."""
     tag = 1 << (8 * pointer - 1)

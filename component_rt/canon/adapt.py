@@ -90,7 +90,9 @@ def adapted(
         _fill(put, caller, callee, options)
         for index, instance in enumerate(entered):
             ffi.cast("uint64_t *", base + VMAdapter.size)[index] = native.address(instance.flags)
-        address = callee.cache.adapters.get(core.engine, signature, "adapter", lambda: adapter_text(signature), True)
+        address = callee.code.cache.adapters.get(
+            core.engine, signature, "adapter", lambda: adapter_text(signature), True
+        )
         put("data", base)
         put("callee", address)
 
@@ -105,12 +107,12 @@ def adapted(
     put("data", data)
     params, results = ([str(v) for v in core_type.params], [str(v) for v in core_type.results])
     key = ("stub", tuple(params), tuple(results))
-    stub = callee.cache.adapters.get(core.engine, key, "stub", lambda: stub_text(params, results), False)
+    stub = callee.code.cache.adapters.get(core.engine, key, "stub", lambda: stub_text(params, results), False)
     put("ref_native_call", stub)
     put("ref_vmctx", base)
     put("ref_array_call", 0)
     ffi.cast("uint32_t *", base + VMAdapter["ref_handle"])[0] = 0
-    core.keep((block, host, callee.cache.adapters))
+    core.keep((block, host, callee.code.cache.adapters))
     if not CALLS_BEFORE_COMPILING:
         switch()
     return func_at(core, base + VMAdapter["ref_native_call"], deftype, None, (block, host))

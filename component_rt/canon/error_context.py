@@ -43,21 +43,10 @@ def _find(instance: ComponentInstance, index: int) -> ErrorContext:
     return found
 
 
-def _cx(instance: ComponentInstance, options: RuntimeOptions) -> LiftLowerContext:
-    return LiftLowerContext(
-        instance=instance,
-        resource=instance.resource,
-        memory=options.memory,
-        realloc_func=options.realloc,
-        encoding=options.encoding,
-        pointer=options.pointer,
-    )
-
-
 @register("error-context.new")
 def _new(instance: ComponentInstance, definition: CanonBuiltin, options: RuntimeOptions, table: Any) -> Any:
     flags, core = instance.flags, instance.store.core
-    load = _cx(instance, options).load_string
+    load = LiftLowerContext.of(instance, options, instance.resource, False).load_string
     words, at = (core.u64, 2) if options.pointer == 8 else (core.u32, 4)
 
     def handler() -> None:
@@ -72,7 +61,7 @@ def _new(instance: ComponentInstance, definition: CanonBuiltin, options: Runtime
 @register("error-context.debug-message")
 def _debug_message(instance: ComponentInstance, definition: CanonBuiltin, options: RuntimeOptions, table: Any) -> Any:
     flags, core = instance.flags, instance.store.core
-    store_string = _cx(instance, options).store_string
+    store_string = LiftLowerContext.of(instance, options, instance.resource, False).store_string
     words, at = (core.u64, 2) if options.pointer == 8 else (core.u32, 4)
     size = options.pointer
 

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from component_rt.abi.codegen import CodeCache, Signature
-from component_rt.abi.context import LiftLowerContext
 from component_rt.abi.errors import explain_value
 from component_rt.canon.lift import LiftedFunc
 from component_rt.handles import CallScope, trapped
@@ -22,10 +21,11 @@ from core_rt.types import DefType
 
 if TYPE_CHECKING:
     from component_rt.instance import ComponentInstance, RuntimeOptions
+    from component_rt.plan import Options
     from core_rt import types as core
     from core_rt.func import Func
 
-__all__ = ["HostFunc", "core_function", "lower", "lower_handler"]
+__all__ = ["HostFunc", "LowerCode", "core_function", "lower", "lower_handler"]
 
 
 def core_function(store: Any, type_: core.FuncType, make: Callable[[], Callable[[], object]], name: str | None) -> Func:
@@ -87,35 +87,58 @@ def lower(
     callee: LiftedFunc,
     options: RuntimeOptions,
     core_type: core.FuncType,
-    cache: CodeCache,
+    code: LowerCode,
 ) -> Func:
     """The core function for a function of a guest in `instance`, one that machine code may come to serve."""
     from component_rt.canon.adapt import adapted, can_adapt
 
     def make() -> Callable[[], object]:
-        return lower_handler(instance, callee, options, cache)
+        return lower_handler(instance, callee, options, code)
 
     if not _is_family(instance, callee.instance) and can_adapt(instance, callee, options):
         return adapted(instance, callee, options, core_type, make)
     return core_function(instance.store, core_type, make, None)
 
 
+class LowerCode:
+    """The code generated for one `canon lower`, for all instances of a component."""
+
+    __slots__ = ("_bind", "_cache", "_options", "_type", "_what")
+
+    def __init__(self, options: Options, cache: CodeCache) -> None:
+        self._options = options
+        self._cache = cache
+        self._type: FuncType | None = None
+        self._what = ""
+        self._bind: Callable[..., Any]
+
+    def get(self, what: str, type_: FuncType) -> Callable[..., Any]:
+        """The factory `what` for a function of that type, which is nearly always that of the call before."""
+        if type_ is not self._type or what != self._what:
+            options = self._options
+            signature = Signature(type=type_, context="lower", pointer=options.pointer, is_async=options.is_async)
+            self._bind = self._cache.get(what, signature)
+            self._type, self._what = type_, what
+        return self._bind
+
+
 def lower_handler(
-    instance: ComponentInstance, callee: HostFunc | LiftedFunc, options: RuntimeOptions, cache: CodeCache
+    instance: ComponentInstance, callee: HostFunc | LiftedFunc, options: RuntimeOptions, code: LowerCode
 ) -> Callable[[], object]:
     """What answers calls of `callee` from `instance`."""
     store = instance.store
-    if isinstance(callee, LiftedFunc) and _is_family(instance, callee.instance):
+    if type(callee) is HostFunc:
+        if callee.type.is_async:
+            return store.lower_async(instance, callee, options, code)
+        cx = options.context(instance, callee.resource, False)
+        return code.get("handler", callee.type)(cx, HostImport(callee, instance))  # type: ignore[no-any-return]
+    assert isinstance(callee, LiftedFunc)
+    if _is_family(instance, callee.instance):
         return _refused(instance)
-    if callee.type.is_async or (
-        isinstance(callee, LiftedFunc) and (store.is_async or instance.uses_tasks or callee.instance.uses_tasks)
-    ):
-        return store.lower_async(instance, callee, options, cache)
-    signature = Signature(type=callee.type, context="lower", pointer=options.pointer, is_async=options.is_async)
-    cx = LiftLowerContext.of(instance, options, callee.resource, isinstance(callee, LiftedFunc))
-    if isinstance(callee, HostFunc):
-        return cache.get("handler", signature)(cx, HostImport(callee, instance))  # type: ignore[no-any-return]
-    return guest_call(instance, callee, cache.get("caller", signature)(cx))
+    if callee.type.is_async or store.is_async or instance.uses_tasks or callee.instance.uses_tasks:
+        return store.lower_async(instance, callee, options, code)
+    cx = options.context(instance, callee.resource, True)
+    return guest_call(instance, callee, code.get("caller", callee.type)(cx))
 
 
 def _is_family(a: ComponentInstance, b: ComponentInstance) -> bool:
@@ -140,7 +163,7 @@ def guest_call(
     Resources travel as reps, and strings remember how the caller held them.
     """
     lift_args, lower_result = halves
-    lower_args, lift_result = callee.cache.get("callee", callee.signature())(callee.context(True))
+    lower_args, lift_result = callee.code.get("callee", callee.type)(callee.context(True))
     target = callee.instance
     entering = [member.flags for member in target.entering_set(caller)]
     flags, callee_flags = caller.flags, target.flags

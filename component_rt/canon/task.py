@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from component_rt.abi.codegen import Signature
-from component_rt.abi.context import NO_MEMORY, LiftLowerContext
+from component_rt.abi.context import LiftLowerContext
 from component_rt.canon import error_context, resource_task, stream, waitable  # noqa: F401  (they add built-ins)
 from component_rt.canon import thread as _threads  # noqa: F401
 from component_rt.canon.builtins import register
@@ -94,15 +94,8 @@ def _task_return(instance: ComponentInstance, definition: CanonBuiltin, options:
             if made is None:
                 made = store.returned_types[id(lifted.type)] = (lifted.type, _returned_type(lifted.type.result))
             signature = Signature(type=made[1], context="lower", pointer=options.pointer)
-            cx = LiftLowerContext(
-                instance=instance,
-                resource=instance.resource,
-                memory=NO_MEMORY if options.memory is None else options.memory,
-                encoding=options.encoding,
-                pointer=options.pointer,
-                between_guests=between,
-            )
-            found = lifters[id(lifted), between] = lifted.cache.get("caller", signature)(cx)[0]
+            cx = LiftLowerContext.of(instance, options, instance.resource, between)
+            found = lifters[id(lifted), between] = lifted.code.cache.get("caller", signature)(cx)[0]
         return found
 
     def handler() -> None:

@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wit.names import kebab_to_snake
 
 if TYPE_CHECKING:
-    from component_rt.canon.lift import LiftedFunc
+    from component_rt.types import FuncType
 
 __all__ = ["bind_arguments"]
 
 
-class bind_arguments:
-    """`bind(*args, **kwargs)` gives the arguments in order. Raises `TypeError` as Python does."""
+def bind_arguments(type_: FuncType, name: str) -> Binder:
+    """How Python's arguments become those of an export `name` of that type."""
+    return _binder(name, *[param for param, _ in type_.params])
 
-    __slots__ = ("_function", "count")
 
-    def __init__(self, lifted: LiftedFunc, name: str) -> None:
-        params = [kebab_to_snake(param) for param, _ in lifted.type.params]
-        self.count = len(params)
-        # Generated, so that Python words the errors; parameters are numbered where a name is none of Python's.
-        names = [param if param.isidentifier() else f"a{i}" for i, param in enumerate(params)]
-        names = [f"a{i}" if names.count(n) > 1 else n for i, n in enumerate(names)]
-        scope: dict[str, Any] = {}
-        try:
-            exec(f"def bind({', '.join(names)}): return ({''.join(n + ', ' for n in names)})", scope)
-        except SyntaxError:
-            names = [f"a{i}" for i in range(len(names))]
-            exec(f"def bind({', '.join(names)}): return ({''.join(n + ', ' for n in names)})", scope)
-        self._function = scope["bind"]
-        self._function.__name__ = self._function.__qualname__ = name
+@functools.lru_cache(maxsize=4096)
+def _binder(name: str, *labels: str) -> Binder:
+    params = [kebab_to_snake(label) for label in labels]
+    # Generated, so that Python words the errors; parameters are numbered where a name is none of Python's.
+    names = [param if param.isidentifier() else f"a{i}" for i, param in enumerate(params)]
+    names = [f"a{i}" if names.count(n) > 1 else n for i, n in enumerate(names)]
+    scope: dict[str, Any] = {}
+    try:
+        exec(f"def bind({', '.join(names)}): return ({''.join(n + ', ' for n in names)})", scope)
+    except SyntaxError:
+        names = [f"a{i}" for i in range(len(names))]
+        exec(f"def bind({', '.join(names)}): return ({''.join(n + ', ' for n in names)})", scope)
+    function = scope["bind"]
+    function.__name__ = function.__qualname__ = name
+    return Binder(len(params), function)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        return self._function(*args, **kwargs)  # type: ignore[no-any-return]
+
+class Binder(NamedTuple):
+    """`arguments(*args, **kwargs)` gives the `number` arguments in order. Raises `TypeError` as Python does."""
+
+    number: int
+    arguments: Callable[..., tuple[Any, ...]]

@@ -32,10 +32,10 @@ def run_until(store: Store, done: Callable[[], bool]) -> bool:
 def task_function(store: Store, lifted: LiftedFunc, name: str, label: str) -> Callable[..., Any]:
     """The Python function for an export that runs as a task. It blocks; what can never finish is a `Trap`."""
     scheduler = store.scheduler
-    bind = bind_arguments(lifted, name)
+    count, bind = bind_arguments(lifted.type, name)
 
     def function(*args: Any, **kwargs: Any) -> Any:
-        if kwargs or len(args) != bind.count:
+        if kwargs or len(args) != count:
             args = bind(*args, **kwargs)
         store.core.check()
         call = HostCall(store, Callee.of(store, lifted, False), label, args)
@@ -46,5 +46,5 @@ def task_function(store: Store, lifted: LiftedFunc, name: str, label: str) -> Ca
         return call.outcome()
 
     function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"{label}: {lifted.type}"
+    function.__doc__ = lifted.code.doc(lifted.type, label)
     return function

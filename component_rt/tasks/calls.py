@@ -10,12 +10,10 @@ import itertools
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
-from component_rt.abi.codegen import CodeCache, Signature
-from component_rt.abi.context import LiftLowerContext
 from component_rt.abi.errors import explain
 from component_rt.abi.mismatch import Mismatch
 from component_rt.canon.lift import LiftedFunc
-from component_rt.canon.lower import HostFunc, HostImport
+from component_rt.canon.lower import HostFunc, HostImport, LowerCode
 from component_rt.handles import CallScope, trap
 from component_rt.tasks.scheduler import Enter, Tree
 from component_rt.tasks.states import TaskState
@@ -45,7 +43,7 @@ class Callee:
     __slots__ = ("callback", "inst", "lift_result", "lifted", "lower_args", "post_return", "site")
 
     def __init__(self, lifted: LiftedFunc, between_guests: bool) -> None:
-        halves = lifted.cache.get("callee", lifted.signature())(lifted.context(between_guests))
+        halves = lifted.code.get("callee", lifted.type)(lifted.context(between_guests))
         self.lower_args, self.lift_result = halves
         self.lifted = lifted
         self.inst = lifted.instance
@@ -375,16 +373,14 @@ def _nothing() -> None:
 
 
 def lower_task(
-    store: Store, instance: ComponentInstance, callee: HostFunc | LiftedFunc, options: RuntimeOptions, cache: CodeCache
+    store: Store, instance: ComponentInstance, callee: HostFunc | LiftedFunc, options: RuntimeOptions, code: LowerCode
 ) -> Callable[[], object]:
     """What answers calls of `callee` from `instance`, where either may run as a task."""
-    signature = Signature(type=callee.type, context="lower", pointer=options.pointer, is_async=options.is_async)
+    cx = options.context(instance, callee.resource, isinstance(callee, LiftedFunc))
     if isinstance(callee, HostFunc):
-        cx = LiftLowerContext.of(instance, options, callee.resource, False)
         call = AsyncHostImport(callee, instance, options.is_async)
-        return call.handler(cache.get("handler", signature)(cx, call))
-    cx = LiftLowerContext.of(instance, options, callee.resource, True)
-    halves = cache.get("caller", signature)(cx)
+        return call.handler(code.get("handler", callee.type)(cx, call))
+    halves = code.get("caller", callee.type)(cx)
     lower = _LowerAsync if options.is_async else _LowerSync
     return lower(store, instance, Callee.of(store, callee, True), halves, callee.type).handler
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from component_rt import types as t
@@ -56,7 +57,7 @@ class Elements:
     `flat`: how elements are copied to another guest's memory without looking at them, if they can be.
     """
 
-    __slots__ = ("_context", "_guest", "_host", "align", "byte", "flat", "memory", "of", "size")
+    __slots__ = ("_context", "_guest", "_host", "_pointer", "align", "byte", "flat", "memory", "of", "size")
 
     def __init__(
         self, inst: ComponentInstance, of: t.ValType | None, options: RuntimeOptions, resource: Callable[[Any], Any]
@@ -66,31 +67,16 @@ class Elements:
         self.flat = None if of is None else flat_of(of)
         self.byte = of is not None and of.kind == "u8"
         self.memory: Any = NO_MEMORY if options.memory is None else options.memory
-        self._context = LiftLowerContext(
-            instance=inst,
-            resource=resource,
-            memory=self.memory,
-            realloc_func=options.realloc,
-            encoding=options.encoding,
-            pointer=options.pointer,
-        )
+        self._context = partial(LiftLowerContext.of, inst, options, resource)
+        self._pointer = options.pointer
         self._host: Any = None
         self._guest: Any = None
 
     def _codec(self, between_guests: bool) -> Any:
         made = self._guest if between_guests else self._host
         if made is None:
-            context = self._context
-            cx = LiftLowerContext(
-                instance=context.instance,
-                resource=context.resource,
-                memory=context.memory,
-                realloc_func=context.realloc_func,
-                encoding=context.encoding,
-                pointer=context.pointer,
-                between_guests=between_guests,
-            )
-            made = *_factory(self.of, context.pointer)(cx), cx.budget  # type: ignore[arg-type]
+            cx = self._context(between_guests)
+            made = *_factory(self.of, self._pointer)(cx), cx.budget  # type: ignore[arg-type]
             if between_guests:
                 self._guest = made
             else:

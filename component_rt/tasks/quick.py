@@ -41,7 +41,7 @@ def quick_call(store: AsyncStore, callee: Callee, label: str) -> Callable[[tuple
     own, u64, root = inst.flags, core.u64, inst.root
     lower_args, lift_result, site = callee.lower_args, callee.lift_result, callee.site.site
     post_site = None if callee.post_return is None else callee.post_return.site
-    scoped, result_type = bool(lifted.type.resources), lifted.type.result
+    scoped, result_type = lifted.type.has_resource, lifted.type.result
     has_result, own_result = result_type is not None, isinstance(result_type, ResultType)
     absent = Absent(store, callee, label)
 
