@@ -22,7 +22,7 @@ atomicN         the same; the alignment must be natural
 lanememN        `(align_log2, offset, memory, lane)`
 laneN           int, a lane below N
 shuffle         tuple of 16 lanes
-block           `(params, results, assigned)`; try_table: `(params, results, assigned, catches)`
+block           `(params, results, assigned)`; more for try_table and some loops, see `core_rt.validate.function`
 other           a kind of its own, described in `core_rt.validate.function`
 ==============  =====================================================================================================
 """

@@ -174,9 +174,13 @@ def _loop(f: Emitter, imm: tuple[Any, ...]) -> None:
     f.end_region()
     label = open_label(f, "loop", imm)
     label.types = label.params
-    if f.offset == f.resume_at and not f.stack:
-        f.resume_label = label.name
     edge(f, label)
+    if f.offset == f.resume_at and f.source is not None and len(f.stack) == len(f.source.operands):
+        f.resume_label = label.name
+        operands = [f"%operand{i}" for i in range(len(f.stack))]
+        f.stack[:] = operands
+        if label.params:
+            label.incoming.append(("entry", operands[label.height :]))
     f.out(f"br label %{label.name}")
     f.place(label.name)
     label.phi_line = len(f.lines)

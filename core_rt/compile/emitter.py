@@ -136,6 +136,7 @@ class Emitter:
         "resume_label",
         "ret_area",
         "signature",
+        "source",
         "slot_access",
         "slots",
         "slotted",
@@ -205,7 +206,8 @@ class Emitter:
         self.frame = Frame.of(unit.current, body.locals) if unit.leavable and can_be_left(body) else None
         """Of a function whose loops can be left for better code: see osr.py."""
         self.resume_at = resume_at
-        """Offset of the loop where the function begins, with the locals in a frame as `source` says."""
+        """Offset of the loop where the function begins, with locals and operands in a frame as `source` says."""
+        self.source = source
         self.resume_label = ""
         if source is not None:
             self._take_over_frame(source)
@@ -262,6 +264,11 @@ class Emitter:
                 f"%old{i}.p = getelementptr i8, ptr %frame, i64 {-at}",
                 f"%old{i} = load {type_}, ptr %old{i}.p",
                 f"store {type_} %old{i}, ptr %local{i}",
+            ]
+        for i, (type_, at) in enumerate(source.operands):
+            lines += [
+                f"%operand{i}.p = getelementptr i8, ptr %frame, i64 {-at}",
+                f"%operand{i} = load {type_}, ptr %operand{i}.p",
             ]
         self.preamble["%frame"] = "\n".join(lines)
         self.slots.update(range(len(self.locals)))

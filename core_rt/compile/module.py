@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from core_rt.compile.linked import LinkedCode
     from core_rt.compile.osr import LoopEntry
     from core_rt.compile.writer import Writer
+    from core_rt.interpret.translate import Loop
     from core_rt.vm.layout import ModuleLayout
 
 __all__ = ["CompiledModule"]
@@ -133,17 +134,17 @@ class CompiledModule:
                 self.compile(entry)
 
     def _leave_interpreter(self, functions: Functions, defined: int, loop: int) -> None:
-        """Make quick code for a function, and for a loop of it in which the interpreter goes round."""
+        """Make quick code for a loop in which the interpreter goes round."""
         started = time.perf_counter()
-        offset = functions.loop_offset(defined, loop)
-        made = self._writer.interpreted_loop(defined, offset)
+        where = functions.loop(defined, loop)
+        made = self._writer.interpreted_loop(defined, where)
         if made is None:
             functions.keep_interpreting(defined)
             return
         unit, symbol = made
-        loaded = self._enter(self.compiler.jit.compile(unit.text()), unit.wrappers, keep=True)
+        loaded = self._enter(self.compiler.jit.compile(unit.text()), unit.wrappers)
         self.compiler.note_quick()
-        loaded.make_lines = partial(self._loop_lines_again, defined, offset, loaded.text_hash)
+        loaded.make_lines = partial(self._loop_lines_again, defined, where, loaded.text_hash)
         functions.enter_loop(defined, loop, loaded.entries[symbol])
         self._quick += 1
         self._seconds += time.perf_counter() - started
@@ -266,9 +267,7 @@ class CompiledModule:
         wrappers: Iterable[str],
         *,
         lined: bool = False,
-        keep: bool = False,
     ) -> LoadedObject:
-        """Put an object into service. `keep`: entries of the table that hold code keep it."""
         loaded = load(self._arena, data, frozenset(wrappers), lined=lined)
         self._map.add(loaded)
         self._code_bytes += loaded.size
@@ -277,8 +276,6 @@ class CompiledModule:
             found = SYMBOL.fullmatch(name)
             if found is not None and name in loaded.exported:
                 entry = int(found[2]) + (count if found[1] == "t" else 0)
-                if keep and self.is_compiled(entry):
-                    continue
                 table[entry] = address
                 if functions is not None and entry < count:
                     functions.end(entry)
@@ -292,9 +289,9 @@ class CompiledModule:
             elf = ElfObject.parse(self.compiler.jit.compile(unit.text(), registers=unit.registers))
         return self._same_lines(elf, text_hash)
 
-    def _loop_lines_again(self, defined: int, offset: int, text_hash: int) -> LineTable:
+    def _loop_lines_again(self, defined: int, loop: Loop, text_hash: int) -> LineTable:
         with self.compiler.lock:
-            made = self._writer.interpreted_loop(defined, offset, lines=True)
+            made = self._writer.interpreted_loop(defined, loop, lines=True)
             assert made is not None
             elf = ElfObject.parse(self.compiler.jit.compile(made[0].text()))
         return self._same_lines(elf, text_hash)

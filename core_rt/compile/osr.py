@@ -11,9 +11,8 @@ it returned to the caller of the old. The old frame stays below until then; noth
 backtraces.
 
 A function that loops in the interpreter goes on in quick code in the same way: the interpreter itself calls the new function, with its
-slots as the frame (`Frame.of_slots`), and returns what it returned.
-
-Only loops entered with an empty operand stack can be left so, in functions without references into the heap (whose frames would stay
+slots as the frame (`Frame.of_slots`), and returns what it returned. Operands lie in slots there; what LLVM does with them in quick code is
+not known, so its loops can only be left where the operand stack is empty. All this is for functions without references into the heap (whose frames would stay
 linked: roots.py), exceptions, tail calls and multiple results.
 """
 
@@ -28,6 +27,8 @@ from core_rt.compile.signature import is_gcref, lltype
 from core_rt.validate.function import Uses
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from core_rt.types import ValType
     from core_rt.validate.function import FuncBody
 
@@ -56,6 +57,8 @@ class Frame:
     mark_at: int
     mark: int
     """A number that is unlikely to lie there by chance."""
+    operands: tuple[tuple[str, int], ...] = ()
+    """LLVM types and places of what lies on the operand stack."""
 
     @classmethod
     def of(cls, defined: int, locals_: list[ValType]) -> Frame:
@@ -69,9 +72,10 @@ class Frame:
         return cls(8, tuple(places), (at + 15) & -8, (defined + 1) * 0x9E37_79B9_7F4A_7C15 & 0x7FFF_FFFF_FFFF_FFFF)
 
     @classmethod
-    def of_slots(cls, count: int) -> Frame:
-        """Locals as the interpreter has them: eight bytes each, upwards from the pointer."""
-        return cls(0, tuple(range(0, -8 * count, -8)), 0, 0)
+    def of_slots(cls, count: int, operands: Sequence[ValType], place: int) -> Frame:
+        """Locals and operands as the interpreter has them: eight bytes each, upwards from the pointer. `place`: slot of the first operand."""
+        found = tuple([(lltype(valtype), -8 * (place + i)) for i, valtype in enumerate(operands)])
+        return cls(0, tuple(range(0, -8 * count, -8)), 0, 0, found)
 
 
 @attrs.frozen

@@ -17,6 +17,7 @@ from core_rt.validate.function import FuncBody, Uses, validate_body
 if TYPE_CHECKING:
     from core_rt.binary.model import DecodedModule
     from core_rt.compile.compiler import Compiler
+    from core_rt.interpret.translate import Loop
     from core_rt.types import ValType
     from core_rt.vm.layout import ModuleLayout
 
@@ -134,17 +135,14 @@ class Writer:
         symbol = unit.add_loop(defined, body, offset, Frame.of(defined, body.locals))
         return None if symbol is None else (unit, symbol)
 
-    def interpreted_loop(self, defined: int, offset: int, *, lines: bool = False) -> tuple[Unit, str] | None:
-        """Quick code for a function, and for what takes over from the interpreter at the head of the loop at an offset, with its symbol.
-
-        None where the loop cannot be left.
-        """
+    def interpreted_loop(self, defined: int, loop: Loop, *, lines: bool = False) -> tuple[Unit, str] | None:
+        """Quick code that takes over from the interpreter at the head of a loop, and its symbol. None where the loop cannot be left."""
         body = validate_body(self.module, defined)
         if not can_be_left(body):
             return None
         unit = self._unit(lines=lines)
-        unit.add_function(defined, body)
-        symbol = unit.add_loop(defined, body, offset, Frame.of_slots(len(body.locals)))
+        source = Frame.of_slots(len(body.locals), loop.operands, loop.place)
+        symbol = unit.add_loop(defined, body, loop.offset, source)
         return None if symbol is None else (unit, symbol)
 
     def locals_of(self, defined: int) -> list[ValType]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, final
 
 import attrs
 
-from core_rt.interpret.translate import Translation, offsets_of, translate
+from core_rt.interpret.translate import Loop, Translation, offsets_of, translate
 from core_rt.native import ffi
 from core_rt.validate.function import validate_body
 
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Functions", "Interpreted"]
 
-BUDGET: Final = 4000
-"""Entries and loop heads after which a function gets machine code. That takes 0.3 ms and 5 µs for each of its instructions, which run five
-to ten times as fast then; programs that ran so long are likely to run on for as long."""
+BUDGET: Final = 3000
+BUDGET_PER_WORD: Final = 16
+"""Entries and loop heads after which a function gets machine code. That takes 0.3 ms and 10 µs for each of its words, in which time the
+interpreter runs about as often through the function or one of its loops; programs that ran so long are likely to run on for as long."""
 
 
 @attrs.frozen(eq=False)
@@ -82,7 +83,7 @@ class Functions:
                     ffi.cast("void *", translation.constants.buffer_info()[0]),
                     ffi.cast("void *", loops.buffer_info()[0]),
                 ),
-                *(self.budget, defined, self._module.num_imported_funcs, params, count - params),
+                *(self.budget + BUDGET_PER_WORD * len(translation.words), defined, self._module.num_imported_funcs, params, count - params),
                 *(count + translation.temporaries, count, translation.constant_count, translation.outgoing),
                 *(memory, memory_imported),
             ),
@@ -110,8 +111,8 @@ class Functions:
             if compiled(defined):
                 self._records[defined] = 0
 
-    def loop_offset(self, defined: int, loop: int) -> int:
-        """The byte offset in the module of loop `loop` of an interpreted function."""
+    def loop(self, defined: int, loop: int) -> Loop:
+        """Loop `loop` of an interpreted function."""
         return self._functions[defined].translation.loops[loop]
 
     def enter_loop(self, defined: int, loop: int, address: int) -> None:

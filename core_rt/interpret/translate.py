@@ -12,7 +12,7 @@ Rules:
 - Code that cannot be reached is not translated.
 
 Not everything is: `translate` gives None for functions that handle vectors, references, exceptions, atomics, tail calls or other memories
-than an ordinary one, and for loops that code for them could not be entered at (see core_rt/compile/osr.py). They are compiled.
+than an ordinary one, and for those that loop and have several results (code could not take over: core_rt/compile/osr.py). They are compiled.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from core_rt.vm.words import CODES
 
 if TYPE_CHECKING:
     from core_rt.binary.model import DecodedModule, Instr
-    from core_rt.types import FuncType
+    from core_rt.types import FuncType, ValType
     from core_rt.validate.function import FuncBody
     from core_rt.vm.layout import ModuleLayout
 
@@ -65,6 +65,16 @@ _ELSE, _END = BY_NAME["else"].code, BY_NAME["end"].code
 _OFFSET_MOST: Final = 0xFFFF
 
 
+@attrs.frozen
+class Loop:
+    """A loop. `offset` is its byte offset in the module; `operands` are the types of what lies on the stack at its head, parameters last, the
+    first of them in slot `place`."""
+
+    offset: int
+    operands: tuple[ValType, ...]
+    place: int
+
+
 @attrs.frozen(eq=False)
 class Translation:
     """The words of a function, and what its activations need."""
@@ -77,8 +87,7 @@ class Translation:
     """Slots behind the locals: constants first."""
     outgoing: int
     """The most arguments or results of a call or of the function."""
-    loops: tuple[int, ...]
-    """Byte offsets of the loops in the module."""
+    loops: tuple[Loop, ...]
 
 
 class _Declined(Exception):
@@ -124,7 +133,7 @@ class _Translator:
         self.words: list[int] = []
         self.stack: list[int] = []
         self.labels: list[_Label] = []
-        self.loops: list[int] = []
+        self.loops: list[Loop] = []
         self.barrier = 0
         """Words from here on may still be changed: nothing branches between them."""
         self.high = 0
@@ -391,12 +400,21 @@ class _Translator:
 
     def loop(self, imm: tuple[Any, ...]) -> None:
         """`loop`."""
-        if self.stack:
+        below = imm[3] if len(imm) > 3 else ()
+        if below is None or len(self.loops) > 0xFFFF:
             raise _Declined
-        self.barrier = len(self.words)
-        self.labels.append(_Label(0, 0, len(imm[1]), len(self.words)))
+        operands = (*below, *imm[0])
+        if not _NUMBERS.issuperset(operands):
+            raise _Declined
+        self.open(imm)
+        for height, slot in enumerate(self.stack):
+            if height >= len(below):
+                self.settle(height)
+            elif slot != self.base + height:  # for code that is entered here; this pass goes on with what it knows
+                self.emit("MOVE", self.base + height, slot)
+        self.labels.append(_Label(len(below), len(imm[0]), len(imm[1]), len(self.words)))
         self.emit("LOOP", len(self.loops))
-        self.loops.append(self.offset)
+        self.loops.append(Loop(self.offset, operands, self.base))
         self.barrier = len(self.words)
 
     def if_(self, imm: tuple[Any, ...]) -> None:

@@ -25,14 +25,14 @@ from core_rt.types import (
     matches_results,
     matches_val,
 )
-from core_rt.validate.state import BOTTOM, BOTTOM_REF, ELSE, IF, BodyState
+from core_rt.validate.state import BOTTOM, BOTTOM_REF, ELSE, IF, LOOP, BodyState
 
 __all__ = ["RULES", "Rule"]
 
 Rule: TypeAlias = Callable[[BodyState, int], Any]
 
-_BlockImm: TypeAlias = tuple[tuple[ValType, ...], tuple[ValType, ...], set[int]]
 _EMPTY: Final[tuple[ValType, ...]] = ()
+_BELOW_MOST: Final = 64
 _EXN: Final = RefType(False, AbsHeap.EXN)
 
 
@@ -61,12 +61,15 @@ def _block_type(s: BodyState) -> tuple[tuple[ValType, ...], tuple[ValType, ...]]
     return type_.params, type_.results
 
 
-def block(s: BodyState, op: int) -> _BlockImm:
-    """`block`, `loop` and `if`."""
+def block(s: BodyState, op: int) -> tuple[Any, ...]:
+    """`block`, `loop` and `if`. A `loop` entered with operands tells their types, unless there are very many: else None."""
     params, results = _block_type(s)
     if op == IF:
         s.pop(I32)
     s.pops(params)
+    if op == LOOP and s.stack:
+        below = tuple(s.stack) if len(s.stack) <= _BELOW_MOST else None
+        return params, results, s.enter(op, params, results).assigned, below
     frame = s.enter(op, params, results)
     return params, results, frame.assigned
 

@@ -16,6 +16,7 @@ heap            ref.null: the heap type; ref.test, ref.cast: the `RefType`
 cast            `(label, source RefType, target RefType)`
 try             `(params, results, assigned, catches, below)`, a catch being `(kind, tag or None, label)`, `below` the types
                 of the operands under the parameters, where there is a catch
+loop            where operands lie under the parameters: `(params, results, assigned, their types or None for very many)`
 elemtable       `(segment, table)`;  tables `(target, source)`
 datamem         `(segment, memory)`;  mems `(target, source)`
 field           `(type, field)`;  typecount `(type, count)`;  types `(target type, source type)`
