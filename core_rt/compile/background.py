@@ -1,8 +1,9 @@
 """Optimised code behind a program's back.
 
-Theory of operation. A lazily compiled module starts with quick code; `Heat` decides what deserves better and asks here. There are two
-*lanes*, threads that exist while there is something to do: one optimises a few small functions in this process, the other has a worker
-process (see worker.py) do larger ones, with all that was asked for by then. Code goes into service as soon as it is there: calls that
+Theory of operation. A lazily compiled module starts in the interpreter, whose counters ask for quick code, large functions here;
+then `Heat` decides what deserves better and asks here. There are three *lanes*, threads that exist while there is something to do: one makes
+quick code, one optimises a few small functions in this process, the third has a worker process (see worker.py) do larger ones, with all
+that was asked for by then. Code goes into service as soon as it is there: calls that
 begin afterwards run it, activations that are on the stack finish in the old code. What was made is kept in the code cache, so
 that the next process begins with it. A program that is over within a few ticks pays nothing, not even for a thread.
 
@@ -26,14 +27,15 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from core_rt.compile.ahead import keep_hot
 from core_rt.compile.stored import StoredUnit, read_units
 from core_rt.compile.workers import Family, Limits, start_worker
+from core_rt.interpret.functions import Hot
 
 if TYPE_CHECKING:
     from core_rt.compile.module import CompiledModule
 
 __all__ = ["Background"]
 
-Functions: TypeAlias = "Family | frozenset[int] | int"
-"""Functions for the worker; a few small ones that are optimised here, with what they call; the address of a poll in a loop to be left."""
+Functions: TypeAlias = "Hot | Family | frozenset[int] | int"
+"""What shall have quick code; functions for the worker; a few small ones that are optimised here, with what they call; the address of a poll in a loop to be left."""
 _Job: TypeAlias = "tuple[weakref.ref[CompiledModule], Functions]"
 
 _IDLE_SECONDS: Final = 10.0
@@ -124,6 +126,7 @@ class Background:
     """What optimises for one engine while guests run. Thread-safe."""
 
     def __init__(self) -> None:
+        self._quick = Lane("core_rt compiler", self._compile_quick, self._keep)
         self._here = Lane("core_rt optimiser", self._compile_here, self._keep)
         self._away = Lane("core_rt optimiser by worker", self._compile_away, self._keep)
         self._lock = threading.Lock()
@@ -147,16 +150,34 @@ class Background:
         """Requests that wait or are being worked on."""
         return self.asked - self.dealt
 
-    def request(self, compiled: CompiledModule, functions: Functions) -> None:
-        """Optimise some functions of a module some time soon."""
+    def request(self, compiled: CompiledModule, functions: Functions) -> bool:
+        """Compile some functions of a module some time soon; false if that cannot be."""
         with self._lock:
             if self._closed or self._pid != os.getpid():  # after a fork the threads are the parent's
-                return
-            self.asked += 1
-        lane = self._away if isinstance(functions, Family) else self._here
+                return False
+            if isinstance(functions, Hot):
+                lane = self._quick
+            else:
+                lane = self._away if isinstance(functions, Family) else self._here
+                self.asked += 1
         lane.put((weakref.ref(compiled), functions))
+        return True
 
     # ------------------------------------------------------------------------------------------- the work
+
+    def _compile_quick(self, jobs: list[_Job]) -> None:
+        for reference, hot in jobs:
+            compiled = reference()
+            if compiled is None or self._closed:
+                continue
+            assert isinstance(hot, Hot)
+            try:
+                compiled.leave_interpreter(hot.function, hot.loop)
+            except Exception as failure:  # as below
+                self.error = failure
+            else:
+                assert compiled.functions is not None
+                compiled.functions.ready(hot.function)
 
     def _compile_here(self, jobs: list[_Job]) -> None:
         from core_rt.compile.heat import FAMILY_BYTES
@@ -258,7 +279,7 @@ class Background:
             self._closed = True
         if self._pid != os.getpid():
             return
-        threads = [lane.close() for lane in (self._here, self._away)]
+        threads = [lane.close() for lane in (self._quick, self._here, self._away)]
         if self._worker is not None:
             self._worker()
         for thread in threads:

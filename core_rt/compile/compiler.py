@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -55,6 +56,11 @@ class Compiler:
         from core_rt.compile.jit import Jit
 
         return Jit(self.config.opt_level, verify=self._verify)
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether the process has LLVM already."""
+        return "core_rt.compile.jit" in sys.modules
 
     def note_quick(self) -> None:
         """A guest waited for quick code until now."""

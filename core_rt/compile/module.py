@@ -18,14 +18,14 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Final, final
 
 from core_rt.compile.elf import ElfObject
 from core_rt.compile.image import CodeMap, LoadedObject, load
 from core_rt.compile.lines import LineTable, line_table
 from core_rt.compile.stored import StoredUnit
 from core_rt.compile.symbols import SYMBOL
-from core_rt.interpret.functions import Functions
+from core_rt.interpret.functions import Functions, Hot
 from core_rt.native import CodeArena, Stubs
 
 if TYPE_CHECKING:
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from core_rt.vm.layout import ModuleLayout
 
 __all__ = ["CompiledModule"]
+
+_WAIT_WORDS: Final = 500
+"""Words of an interpreted function that gets machine code at once, at most; it takes some 5 ms then. For a larger one the guest does not wait."""
 
 
 @final
@@ -123,18 +126,30 @@ class CompiledModule:
 
         `wanted` is an entry of the table that is about to be called, or, of a function that is interpreted, `function | (loop + 1) << 32`.
         """
-        entry, loop = wanted & 0xFFFF_FFFF, wanted >> 32
-        with self.compiler.lock:
-            functions = self.functions
-            if functions is None or entry >= self.count:
-                self.compile(entry)
-            elif loop:
-                self._leave_interpreter(functions, entry, loop - 1)
-            elif self.is_compiled(entry) or not functions.begin(entry):
-                self.compile(entry)
+        defined, loop = wanted & 0xFFFF_FFFF, (wanted >> 32) - 1
+        functions = self.functions
+        if functions is None or defined >= self.count or (self.is_compiled(defined) and loop < 0):
+            self.compile(defined)
+        elif not functions.is_interpreted(defined) and loop < 0:
+            if not functions.begin(defined):
+                self.compile(defined)
+        elif self._is_large(functions, defined) and self.compiler.background.request(self, Hot(defined, loop)):
+            functions.keep_interpreting(defined)
+        else:
+            self.leave_interpreter(defined, loop)
 
-    def _leave_interpreter(self, functions: Functions, defined: int, loop: int) -> None:
-        """Make quick code for a loop in which the interpreter goes round."""
+    def _is_large(self, functions: Functions, defined: int) -> bool:
+        """Whether a guest had better go on in the interpreter than wait for machine code."""
+        config = self.compiler.config
+        return config.epoch_interruption and (functions.words(defined) > _WAIT_WORDS or not self.compiler.is_loaded)
+
+    def leave_interpreter(self, defined: int, loop: int) -> None:
+        """Make quick code for a function that is interpreted, or, unless `loop` is -1, for a loop in which the interpreter goes round."""
+        functions = self.functions
+        assert functions is not None
+        if loop < 0:
+            self.compile(defined)
+            return
         started = time.perf_counter()
         where = functions.loop(defined, loop)
         made = self._writer.interpreted_loop(defined, where)
@@ -142,22 +157,27 @@ class CompiledModule:
             functions.keep_interpreting(defined)
             return
         unit, symbol = made
-        loaded = self._enter(self.compiler.jit.compile(unit.text()), unit.wrappers)
+        code = self.compiler.jit.compile(unit.text())
+        with self.compiler.lock:
+            loaded = self._enter(code, unit.wrappers)
+            loaded.make_lines = partial(self._loop_lines_again, defined, where, loaded.text_hash)
+            functions.enter_loop(defined, loop, loaded.entries[symbol])
+            self._quick += 1
+            self._seconds += time.perf_counter() - started
         self.compiler.note_quick()
-        loaded.make_lines = partial(self._loop_lines_again, defined, where, loaded.text_hash)
-        functions.enter_loop(defined, loop, loaded.entries[symbol])
-        self._quick += 1
-        self._seconds += time.perf_counter() - started
 
     def compile(self, entry: int) -> None:
         """Make the code for an entry of the table, if it has none. Raises `DecodeError` or `ValidationError`."""
+        if self.is_compiled(entry):
+            return
+        started = time.perf_counter()
+        unit, is_body = self._writer.entry(entry)
+        code = self.compiler.jit.compile(unit.text(), registers=unit.registers)
+        self.compiler.note_quick()
         with self.compiler.lock:
             if self.is_compiled(entry):
                 return
-            started = time.perf_counter()
-            unit, is_body = self._writer.entry(entry)
-            loaded = self._enter(self.compiler.jit.compile(unit.text(), registers=unit.registers), unit.wrappers)
-            self.compiler.note_quick()
+            loaded = self._enter(code, unit.wrappers)
             if is_body:
                 loaded.make_lines = partial(self._lines_again, entry % self.count, loaded.text_hash)
                 self._quick += 1
@@ -213,6 +233,8 @@ class CompiledModule:
 
         Called at every tick; does nothing unless the config is for quick code first and optimised code later.
         """
+        if self.functions is not None:
+            self.functions.wake()
         if not self._tiering:
             return
         if self._heat is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from array import array
 from bisect import bisect_right, insort
 from collections.abc import Callable
@@ -17,14 +18,23 @@ if TYPE_CHECKING:
     from core_rt.binary.model import DecodedModule
     from core_rt.native.lib import CData
     from core_rt.types import DefType
+    from core_rt.validate.function import FuncBody
     from core_rt.vm.layout import ModuleLayout
 
-__all__ = ["Functions", "Interpreted"]
+__all__ = ["Functions", "Hot", "Interpreted"]
 
 BUDGET: Final = 3000
 BUDGET_PER_WORD: Final = 16
 """Entries and loop heads after which a function gets machine code. That takes 0.3 ms and 10 µs for each of its words, in which time the
 interpreter runs about as often through the function or one of its loops; programs that ran so long are likely to run on for as long."""
+
+
+@attrs.frozen
+class Hot:
+    """A function of the interpreter that machine code is made for, or, unless `loop` is -1, for one of its loops."""
+
+    function: int
+    loop: int
 
 
 @attrs.frozen(eq=False)
@@ -43,7 +53,7 @@ class Interpreted:
 class Functions:
     """The interpreted functions of a module. `table` is the address of what `VMContextHeader.interpreted` points to.
 
-    Not thread-safe: `CompiledModule` holds its lock.
+    Thread-safe.
     """
 
     def __init__(self, module: DecodedModule, layout: ModuleLayout, signature: Callable[[DefType], CData]) -> None:
@@ -56,19 +66,25 @@ class Functions:
         self._starts: list[int] = []
         self._at: dict[int, Interpreted] = {}
         self._offsets: dict[int, tuple[list[int], list[int]]] = {}
+        self._lock = threading.Lock()
+        self._ready: set[int] = set()
         self.budget = BUDGET
 
     def __len__(self) -> int:
         return len(self._functions)
 
     def begin(self, defined: int) -> bool:
-        """Interpret a function from now on; false if it was before or has to be compiled. Raises as `validate_body`."""
-        if defined in self._functions:
-            return False
+        """Interpret a function from now on; false if it has to be compiled. Raises as `validate_body`."""
         body = validate_body(self._module, defined)
         translation = translate(self._module, self._layout, body, self._address_of_signature)
         if translation is None:
             return False
+        with self._lock:
+            if defined not in self._functions:
+                self._add(defined, body, translation)
+        return True
+
+    def _add(self, defined: int, body: FuncBody, translation: Translation) -> None:
         type_ = self._module.funcs[self._module.num_imported_funcs + defined]
         params = len(type_.func.params)
         memory_imported, memory = self._layout.memory(0) if self._module.memories else (False, 0)
@@ -83,7 +99,13 @@ class Functions:
                     ffi.cast("void *", translation.constants.buffer_info()[0]),
                     ffi.cast("void *", loops.buffer_info()[0]),
                 ),
-                *(self.budget + BUDGET_PER_WORD * len(translation.words), defined, self._module.num_imported_funcs, params, count - params),
+                *(
+                    self.budget + BUDGET_PER_WORD * len(translation.words),
+                    defined,
+                    self._module.num_imported_funcs,
+                    params,
+                    count - params,
+                ),
                 *(count + translation.temporaries, count, translation.constant_count, translation.outgoing),
                 *(memory, memory_imported),
             ),
@@ -92,7 +114,6 @@ class Functions:
         self._functions[defined] = self._at[code] = found
         insort(self._starts, code)
         self._records[defined] = int(ffi.cast("uintptr_t", record))
-        return True
 
     def _address_of_signature(self, type_: DefType) -> int:
         return int(ffi.cast("uintptr_t", self._signature(type_)))
@@ -119,9 +140,22 @@ class Functions:
         """Have activations go on at the head of a loop in machine code, which takes their slots over."""
         self._functions[defined].loops[loop] = address
 
+    def words(self, defined: int) -> int:
+        """How long an interpreted function is."""
+        return len(self._functions[defined].translation.words)
+
     def keep_interpreting(self, defined: int) -> None:
-        """Do not ask for machine code again."""
+        """Do not ask for machine code, until `wake` says that it is there."""
         self._functions[defined].record.budget = (1 << 63) - 1
+
+    def ready(self, defined: int) -> None:
+        """Machine code that was asked for is there."""
+        self._ready.add(defined)
+
+    def wake(self) -> None:
+        """Have functions look for the code that is there. Only while the guest does not run, or it may not see it."""
+        while self._ready:
+            self._functions[self._ready.pop()].record.budget = 0
 
     def lookup(self, pc: int) -> tuple[int, int] | None:
         """(defined function, byte offset in the module) of an address in the words of a function; None for others."""

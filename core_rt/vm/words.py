@@ -34,9 +34,7 @@ LOADS = (
     "I64_LOAD16_U I64_LOAD32_S I64_LOAD32_U"
 ).split()
 """`a` = what lies `c` bytes behind address `b`, which has 64 bits."""
-STORES = (
-    "I32_STORE I64_STORE F32_STORE F64_STORE I32_STORE8 I32_STORE16 I64_STORE8 I64_STORE16 I64_STORE32"
-).split()
+STORES = ("I32_STORE I64_STORE F32_STORE F64_STORE I32_STORE8 I32_STORE16 I64_STORE8 I64_STORE16 I64_STORE32").split()
 """Slot `b` goes to `c` bytes behind address `a`."""
 
 _INTEGER_UNARY = "CLZ CTZ POPCNT"
