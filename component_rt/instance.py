@@ -250,11 +250,9 @@ class RuntimeOptions:
         setattr(self, name, found)
         return found
 
-    def context(
-        self, instance: ComponentInstance, resource: Callable[[Any], Any], between_guests: bool
-    ) -> LiftLowerContext:
-        """The `LiftLowerContext` of all definitions of `instance` with the same options."""
-        return self._runtime.options_context(self, self._options, instance, resource, between_guests)
+    def context(self, instance: ComponentInstance, owner: ComponentInstance, between_guests: bool) -> LiftLowerContext:
+        """`Runtime.context_of` for these options."""
+        return self._runtime.context_of(instance, owner, self._options, between_guests)
 
     @property
     def has_callback(self) -> bool:
@@ -286,18 +284,46 @@ def late(item: int | LateExport, runtime: Runtime) -> Callable[[], Func]:
 class Steps:
     """The steps of a component's plan with what does each: those that are done at once, and by slot those that can wait.
 
-    Of the imports only those wait whose paths are not `early`.
+    Of the imports, which `makers` make, only those wait whose paths are not `early`.
     """
 
-    __slots__ = ("eager", "lazy")
+    __slots__ = ("_links", "eager", "handlers", "lazy", "makers")
 
-    def __init__(self, component: Component, early: Container[tuple[str, ...]]) -> None:
+    def __init__(
+        self,
+        component: Component,
+        makers: Mapping[tuple[str, ...], Callable[..., Any]],
+        early: Container[tuple[str, ...]],
+    ) -> None:
         plan = component.plan
+        self._links = component.links
+        self.makers = makers
         eager = [step for step in plan.eager if type(step) is not ImportItem or step.path in early]
         late = [step for step in plan.imports if step.path not in early]
         self.eager = [(_STEPS[type(step)], step) for step in eager]
         lazy = [step for step in plan.lazy.values() if type(step) is not Builtin]  # those are functions of the host
         self.lazy = {step.slot: (_STEPS[type(step)], step) for step in (*lazy, *late)}
+        self.handlers: dict[int, Callable[[Runtime], Callable[[], object]]] = {}
+        """By number, of functions that the host answers."""
+
+    def handler(self, number: int) -> Callable[[Runtime], Callable[[], object]]:
+        """`make(runtime)`: what answers calls of a function that the host answers."""
+        made = self.handlers.get(number)
+        if made is None:
+            made = self.handlers[number] = self._make_handler(self._links.hosts.steps[number])
+        return made
+
+    def _make_handler(self, step: Lower | Builtin) -> Callable[[Runtime], Callable[[], object]]:
+        if isinstance(step, Builtin):
+            return partial(Runtime.builtin_handler, step=step)
+        from component_rt.canon.lower import HostMaker, host_handler
+
+        _, callee = self.lazy.get(step.func, (None, None))
+        if type(callee) is ImportItem:
+            maker = self.makers[callee.path]
+            if type(maker) is HostMaker and not maker.type.is_async:
+                return host_handler(step, maker, self._links.lower_code(step))
+        return partial(Runtime.lowered_handler, step=step)
 
 
 class Runtime:
@@ -308,13 +334,12 @@ class Runtime:
 
     __slots__ = (
         "_bases",
-        "_contexts",
         "_exports",
         "_links",
         "_steps",
         "component",
         "context",
-        "imports",
+        "contexts",
         "instances",
         "plan",
         "slots",
@@ -325,17 +350,15 @@ class Runtime:
         self,
         store: Store,
         component: Component,
-        imports: Mapping[tuple[str, ...], Callable[..., Any]],
         steps: Steps,
     ) -> None:
         self.store = store
         self.component = component
         self.plan: Plan = component.plan
-        self.imports = imports
         self.slots: list[Any] = [None] * self.plan.slots
         self.context = ComponentContext(self.plan.layout, store.core, len(store.roots))
         self._exports: Namespace | None = None
-        self._contexts: dict[Any, LiftLowerContext] = {}
+        self.contexts: dict[Any, LiftLowerContext] = {}
         self._steps = steps
         self._links = links = component.links
         self._bases: Any = ffi.new("uint64_t[]", links.bases) if links.bases > 1 or links.hosts.steps else None
@@ -410,24 +433,19 @@ class Runtime:
                     self.context.set(remember.region, remember.index, pointer)
         return found
 
-    def options_context(
-        self, bound: RuntimeOptions, options: Options, instance: ComponentInstance, resource: Any, between_guests: bool
+    def context_of(
+        self, instance: ComponentInstance, owner: ComponentInstance, options: Options, between_guests: bool
     ) -> LiftLowerContext:
-        """See `RuntimeOptions.context`."""
-        key = (
-            instance.index,
-            options.memory,
-            options.realloc,
-            options.encoding,
-            options.pointer,
-            between_guests,
-            resource,
-        )
-        found = self._contexts.get(key)
-        if found is None:
-            from component_rt.abi.context import LiftLowerContext
+        """The context of all definitions of `instance` with the same options (`LiftLowerContext.of`)."""
+        from component_rt.abi.context import LiftLowerContext, context_key
 
-            found = self._contexts[key] = LiftLowerContext(instance, bound, resource, between_guests)
+        whose: Any = owner.index if owner._runtime is self else owner
+        key = context_key(instance.index, whose, options, between_guests)
+        found = self.contexts.get(key)
+        if found is None:
+            found = self.contexts[key] = LiftLowerContext(
+                instance, RuntimeOptions(options, self), owner, between_guests
+            )
         return found
 
     def item(self, slot: int) -> Any:
@@ -457,7 +475,7 @@ class Runtime:
             if not self.store.is_async:  # there, what waits for the loop still has to end
                 instance.tree = instance.turns = None
         self.slots.clear()
-        self._contexts.clear()
+        self.contexts.clear()
         self._exports = None
 
     # ------------------------------------------------------------------------------------------------ steps
@@ -466,7 +484,7 @@ class Runtime:
         return self.component.module(step.definition)
 
     def _import(self, step: ImportItem) -> Any:
-        return self.imports[step.path](self, step)
+        return self._steps.makers[step.path](self, step)
 
     def _instantiate(self, step: InstantiateModule) -> Any:
         if not step.starts:
@@ -515,16 +533,21 @@ class Runtime:
 
     def _handler(self, number: int) -> Callable[[], object]:
         """What answers calls of it."""
-        step = self._links.hosts.steps[number]
-        instance, options = self.instance(step.instance), RuntimeOptions(step.options, self)
-        if isinstance(step, Lower):
-            from component_rt.canon.lower import lower_handler
+        return self._steps.handler(number)(self)
 
-            return lower_handler(instance, self.get(step.func), options, self._links.lower_code(step))
+    def lowered_handler(self, step: Lower) -> Callable[[], object]:
+        """What answers calls of a function of a guest, or one that this component got from another one."""
+        from component_rt.canon.lower import lower_handler
+
+        options, code = RuntimeOptions(step.options, self), self._links.lower_code(step)
+        return lower_handler(self.instance(step.instance), self.get(step.func), options, code)
+
+    def builtin_handler(self, step: Builtin) -> Callable[[], object]:
+        """What answers calls of a canonical built-in."""
         from component_rt.canon.builtins import make_builtin
 
-        table = None if step.table is None else self.get(step.table)
-        return make_builtin(instance, step.definition, options, table)
+        options, table = RuntimeOptions(step.options, self), None if step.table is None else self.get(step.table)
+        return make_builtin(self.instance(step.instance), step.definition, options, table)
 
     # ------------------------------------------------------------------------------------------------ more steps
 

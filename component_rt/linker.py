@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, final
 import attrs
 
 from component_rt import types as t
+from component_rt.canon.lower import HostMaker
 from component_rt.deferred import Deferred
 from component_rt.handles import ResourceType
 from component_rt.instance import Runtime, Steps
@@ -59,12 +60,12 @@ class InstancePre:
         if store.engine is not self.component.engine:
             raise StoreError("the component was made with another engine than the store")
         store.core.check()
-        return Runtime(store, self.component, self.makers, self.steps)
+        return Runtime(store, self.component, self.steps)
 
     @cached_property
     def steps(self) -> Steps:
         """The plan's steps, with the imports among them."""
-        return Steps(self.component, self.early)
+        return Steps(self.component, self.makers, self.early)
 
 
 @final
@@ -299,7 +300,7 @@ class _Resolver:
                 return
             if not self._accepts(path, of, found, count, bound=False):
                 return
-        self.makers[path] = _host(of, (_method(name, False), _method(name, True)), ".".join(path))
+        self.makers[path] = HostMaker(of, (_method(name, False), _method(name, True)), ".".join(path))
 
     def _accepts(self, path: tuple[str, ...], of: t.FuncType, function: Any, count: int, bound: bool = True) -> bool:
         try:
@@ -324,7 +325,7 @@ class _Resolver:
             self._lifted(path, of, lifted)
             return
         if self._accepts(path, of, item, count):
-            self.makers[path] = _host(of, (_half(item, False), _half(item, True)), ".".join(path))
+            self.makers[path] = HostMaker(of, (_half(item, False), _half(item, True)), ".".join(path))
 
     def _resource(self, path: tuple[str, ...], of: t.TypeBound, item: Any) -> None:
         assert isinstance(of.t, t.ResourceType)
@@ -401,7 +402,7 @@ class _Resolver:
                 def unknown(*args: Any) -> None:
                     raise Trap(TrapCode.UNKNOWN_IMPORT, f"unknown import called: `{label}`")
 
-                self.makers[path] = _host(of, (unknown, unknown), label)
+                self.makers[path] = HostMaker(of, (unknown, unknown), label)
             case t.TypeBound(t=t.ResourceType() as resource, sub=True):
                 self.resources[resource.id] = path
                 self.makers[path] = lambda runtime, step: host_resource_type(runtime.store, path, path[-1], None)
@@ -409,17 +410,6 @@ class _Resolver:
                 pass
             case _:
                 self._problem(path, "nothing of that name is defined", of)
-
-
-def _host(of: t.FuncType, halves: tuple[Callable[..., Any], Callable[..., Any]], label: str) -> Maker:
-    """A function of the host: what synchronous stores call, and what others call."""
-
-    def maker(runtime: Runtime, step: ImportItem) -> Any:
-        from component_rt.canon.lower import HostFunc
-
-        return HostFunc(of, halves[runtime.store.is_async], label, runtime.instances[0].resource)
-
-    return maker
 
 
 def _is_resource(bound: Any, rt: ResourceType) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from component_rt import resources
@@ -27,10 +27,11 @@ from core_rt.vm.structs import CALL_LEFT_MOST, MODE_VALUE, RESULT_U32
 if TYPE_CHECKING:
     from component_rt.handles import ResourceType
     from component_rt.instance import ComponentInstance, RuntimeOptions
+    from component_rt.plan import Options
     from component_rt.types import ResourceId, ValType
     from core_rt.func import Func
 
-__all__ = ["GUEST_WORDS", "HOST_WORDS", "LiftLowerContext", "Words"]
+__all__ = ["GUEST_WORDS", "HOST_WORDS", "LiftLowerContext", "Words", "context_key"]
 
 
 class NoMemory:
@@ -44,6 +45,11 @@ NO_MEMORY: Final = NoMemory()
 _PACK_BLOCK = struct.Struct("32s16xI4x").pack
 _PACK_REALLOC = {4: struct.Struct("16sI12xI12xI12xI12x").pack, 8: struct.Struct("16sQ8xQ8xQ8xQ8x").pack}
 _VIEWS = {"u32": "I", "i32": "i", "u64": "Q", "i64": "q", "f32": "f", "f64": "d"}
+
+
+def context_key(instance: int, owner: Any, options: Options, between_guests: bool) -> Hashable:
+    """What tells the contexts of a component's instances apart. `owner`: see `LiftLowerContext.of`."""
+    return instance, owner, options.memory, options.realloc, options.encoding, options.pointer, between_guests
 
 
 M = TypeVar("M", bound=Callable[..., Any])
@@ -117,12 +123,12 @@ class LiftLowerContext:
         self,
         instance: ComponentInstance,
         options: RuntimeOptions,
-        resource: Callable[[ResourceId], ResourceType],
+        owner: ComponentInstance,
         between_guests: bool,
     ) -> None:
         self._options = options
         self.instance = instance
-        self.resource = resource
+        self.resource = owner.resource
         self.encoding = options.encoding
         self.pointer = options.pointer
         self.between_guests = between_guests
@@ -134,11 +140,11 @@ class LiftLowerContext:
     def of(
         instance: ComponentInstance,
         options: RuntimeOptions,
-        resource: Callable[[ResourceId], ResourceType],
+        owner: ComponentInstance,
         between_guests: bool,
     ) -> LiftLowerContext:
-        """The context of a definition with these options."""
-        return options.context(instance, resource, between_guests)
+        """The context of a definition with these options; `owner` is the instance of the component that wrote the function's type."""
+        return options.context(instance, owner, between_guests)
 
     def __getattr__(self, name: str) -> Any:
         """What is made when it is first asked for, and the store's buffer of core values as typed views: `u32`, `i32` ..."""

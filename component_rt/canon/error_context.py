@@ -46,7 +46,7 @@ def _find(instance: ComponentInstance, index: int) -> ErrorContext:
 @register("error-context.new")
 def _new(instance: ComponentInstance, definition: CanonBuiltin, options: RuntimeOptions, table: Any) -> Any:
     flags, core = instance.flags, instance.store.core
-    load = LiftLowerContext.of(instance, options, instance.resource, False).load_string
+    load = LiftLowerContext.of(instance, options, instance, False).load_string
     words, at = (core.u64, 2) if options.pointer == 8 else (core.u32, 4)
 
     def handler() -> None:
@@ -61,7 +61,7 @@ def _new(instance: ComponentInstance, definition: CanonBuiltin, options: Runtime
 @register("error-context.debug-message")
 def _debug_message(instance: ComponentInstance, definition: CanonBuiltin, options: RuntimeOptions, table: Any) -> Any:
     flags, core = instance.flags, instance.store.core
-    store_string = LiftLowerContext.of(instance, options, instance.resource, False).store_string
+    store_string = LiftLowerContext.of(instance, options, instance, False).store_string
     words, at = (core.u64, 2) if options.pointer == 8 else (core.u32, 4)
     size = options.pointer
 

@@ -123,7 +123,7 @@ class LiftedFunc:
 
     def context(self, between_guests: bool) -> LiftLowerContext:
         """The context for lowering arguments into, and lifting results out of, the guest."""
-        return self.options.context(self.instance, self.instance.resource, between_guests)
+        return self.options.context(self.instance, self.instance, between_guests)
 
     def host_function(self, name: str, label: str) -> Callable[..., Any]:
         """The function as Python calls it: `name` is its Python name, `label` what errors call it."""

@@ -6,9 +6,10 @@ Code is generated on the first call: a program imports some hundred functions of
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 from component_rt.abi.codegen import CodeCache, Signature
+from component_rt.abi.context import context_key
 from component_rt.abi.errors import explain_value
 from component_rt.canon.lift import LiftedFunc
 from component_rt.handles import CallScope, trapped
@@ -20,12 +21,12 @@ from core_rt.native import call as vm_call
 from core_rt.types import DefType
 
 if TYPE_CHECKING:
-    from component_rt.instance import ComponentInstance, RuntimeOptions
-    from component_rt.plan import Options
+    from component_rt.instance import ComponentInstance, Runtime, RuntimeOptions
+    from component_rt.plan import Lower, Options
     from core_rt import types as core
     from core_rt.func import Func
 
-__all__ = ["HostFunc", "LowerCode", "core_function", "lower", "lower_handler"]
+__all__ = ["HostFunc", "HostMaker", "LowerCode", "core_function", "host_handler", "lower", "lower_handler"]
 
 
 def core_function(store: Any, type_: core.FuncType, make: Callable[[], Callable[[], object]], name: str | None) -> Func:
@@ -36,22 +37,40 @@ def core_function(store: Any, type_: core.FuncType, make: Callable[[], Callable[
 class HostFunc:
     """A component function that the host implements.
 
-    `type` is that of the root's import, `resource` what its resource types mean; `function` is called with lifted values.
+    `type` is that of the import of the root `owner`, which knows what its resource types mean; `function` is called with lifted values.
     """
 
-    __slots__ = ("function", "name", "resource", "type")
+    __slots__ = ("function", "name", "owner", "type")
 
-    def __init__(
-        self, type_: FuncType, function: Callable[..., Any], name: str, resource: Callable[[Any], Any]
-    ) -> None:
+    def __init__(self, type_: FuncType, function: Callable[..., Any], name: str, owner: ComponentInstance) -> None:
         self.type = type_
         self.function = function
         self.name = name
-        self.resource = resource
+        self.owner = owner
+
+    @property
+    def resource(self) -> Callable[[Any], Any]:
+        """Which resource types the function's type means."""
+        return self.owner.resource
 
     def host_function(self, name: str, label: str) -> Callable[..., Any]:
         """An import that is exported as it is."""
         return self.function
+
+
+@final
+class HostMaker:
+    """Makes `HostFunc`s. `halves`: what synchronous stores call, and what others call."""
+
+    __slots__ = ("halves", "name", "type")
+
+    def __init__(self, type_: FuncType, halves: tuple[Callable[..., Any], Callable[..., Any]], name: str) -> None:
+        self.type = type_
+        self.halves = halves
+        self.name = name
+
+    def __call__(self, runtime: Runtime, step: object) -> HostFunc:
+        return HostFunc(self.type, self.halves[runtime.store.is_async], self.name, runtime.instances[0])
 
 
 class HostImport:
@@ -59,10 +78,10 @@ class HostImport:
 
     __slots__ = ("_host", "_store", "cannot_leave", "flags", "function")
 
-    def __init__(self, host: HostFunc, instance: ComponentInstance) -> None:
+    def __init__(self, host: HostFunc | HostMaker, function: Callable[..., Any], instance: ComponentInstance) -> None:
         self._host = host
         self._store = instance.store
-        self.function = host.function
+        self.function = function
         self.flags = instance.flags
         self.cannot_leave = instance.cannot_leave
 
@@ -122,22 +141,41 @@ class LowerCode:
         return self._bind
 
 
+def host_handler(step: Lower, maker: HostMaker, code: LowerCode) -> Callable[[Runtime], Callable[[], object]]:
+    """`make(runtime)`: what answers calls of a function of synchronous type that the host implements.
+
+    Everything that does not depend on the instance is found here, once: programs import dozens, and a server makes thousands of instances.
+    """
+    bind, halves = code.get("handler", maker.type), maker.halves
+    index, options = step.instance, step.options
+    key = context_key(index, 0, options, False)
+
+    def make(runtime: Runtime) -> Callable[[], object]:
+        instance = runtime.instances.get(index) or runtime.instance(index)
+        cx = runtime.contexts.get(key)
+        if cx is None:
+            cx = runtime.context_of(instance, runtime.instances[0], options, False)
+        return bind(cx, HostImport(maker, halves[runtime.store.is_async], instance))  # type: ignore[no-any-return]
+
+    return make
+
+
 def lower_handler(
     instance: ComponentInstance, callee: HostFunc | LiftedFunc, options: RuntimeOptions, code: LowerCode
 ) -> Callable[[], object]:
     """What answers calls of `callee` from `instance`."""
     store = instance.store
-    if type(callee) is HostFunc:
+    if isinstance(callee, HostFunc):
         if callee.type.is_async:
             return store.lower_async(instance, callee, options, code)
-        cx = options.context(instance, callee.resource, False)
-        return code.get("handler", callee.type)(cx, HostImport(callee, instance))  # type: ignore[no-any-return]
-    assert isinstance(callee, LiftedFunc)
+        cx = options.context(instance, callee.owner, False)
+        call = HostImport(callee, callee.function, instance)
+        return code.get("handler", callee.type)(cx, call)  # type: ignore[no-any-return]
     if _is_family(instance, callee.instance):
         return _refused(instance)
     if callee.type.is_async or store.is_async or instance.uses_tasks or callee.instance.uses_tasks:
         return store.lower_async(instance, callee, options, code)
-    cx = options.context(instance, callee.resource, True)
+    cx = options.context(instance, callee.instance, True)
     return guest_call(instance, callee, code.get("caller", callee.type)(cx))
 
 

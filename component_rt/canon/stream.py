@@ -72,7 +72,7 @@ def _copy(kind: str, verb: str, cls: type[CopyEnd]) -> None:
     def make(instance: ComponentInstance, definition: CanonBuiltin, options: RuntimeOptions, table: Any) -> Any:
         flags, core, scheduler = instance.flags, instance.store.core, instance.store.scheduler
         t, is_async, is_stream = definition.type.t, options.is_async, kind == "stream"  # type: ignore[union-attr]
-        elements = Elements(instance, t, options, instance.resource)
+        elements = Elements(instance, t, options, instance)
         u32 = core.u32
         words, at = (core.u64, 2) if options.pointer == 8 else (u32, 4)
         results = words if is_stream else u32

@@ -94,7 +94,7 @@ def _task_return(instance: ComponentInstance, definition: CanonBuiltin, options:
             if made is None:
                 made = store.returned_types[id(lifted.type)] = (lifted.type, _returned_type(lifted.type.result))
             signature = Signature(type=made[1], context="lower", pointer=options.pointer)
-            cx = LiftLowerContext.of(instance, options, instance.resource, between)
+            cx = LiftLowerContext.of(instance, options, instance, between)
             found = lifters[id(lifted), between] = lifted.code.cache.get("caller", signature)(cx)[0]
         return found
 

@@ -376,10 +376,10 @@ def lower_task(
     store: Store, instance: ComponentInstance, callee: HostFunc | LiftedFunc, options: RuntimeOptions, code: LowerCode
 ) -> Callable[[], object]:
     """What answers calls of `callee` from `instance`, where either may run as a task."""
-    cx = options.context(instance, callee.resource, isinstance(callee, LiftedFunc))
     if isinstance(callee, HostFunc):
         call = AsyncHostImport(callee, instance, options.is_async)
-        return call.handler(code.get("handler", callee.type)(cx, call))
+        return call.handler(code.get("handler", callee.type)(options.context(instance, callee.owner, False), call))
+    cx = options.context(instance, callee.instance, True)
     halves = code.get("caller", callee.type)(cx)
     lower = _LowerAsync if options.is_async else _LowerSync
     return lower(store, instance, Callee.of(store, callee, True), halves, callee.type).handler
@@ -522,7 +522,7 @@ class AsyncHostImport(HostImport):
     __slots__ = ("_instance", "_lowered_async")
 
     def __init__(self, host: HostFunc, instance: ComponentInstance, lowered_async: bool) -> None:
-        super().__init__(host, instance)
+        super().__init__(host, host.function, instance)
         self._instance = instance
         self._lowered_async = lowered_async
 

@@ -60,14 +60,14 @@ class Elements:
     __slots__ = ("_context", "_guest", "_host", "_pointer", "align", "byte", "flat", "memory", "of", "size")
 
     def __init__(
-        self, inst: ComponentInstance, of: t.ValType | None, options: RuntimeOptions, resource: Callable[[Any], Any]
+        self, inst: ComponentInstance, of: t.ValType | None, options: RuntimeOptions, owner: ComponentInstance
     ) -> None:
         self.of = of
         self.size, self.align = (0, 1) if of is None else lay.layout(of, options.pointer)
         self.flat = None if of is None else flat_of(of)
         self.byte = of is not None and of.kind == "u8"
         self.memory: Any = NO_MEMORY if options.memory is None else options.memory
-        self._context = partial(LiftLowerContext.of, inst, options, resource)
+        self._context = partial(LiftLowerContext.of, inst, options, owner)
         self._pointer = options.pointer
         self._host: Any = None
         self._guest: Any = None
