@@ -13,7 +13,7 @@ _HOME = {
     "component_rt.linker": ("InstancePre", "Linker"),
     "component_rt.namespace": ("Instance", "Namespace"),
     "component_rt.store": ("Store",),
-    "component_rt.tasks.driver": ("open_store",),
+    "component_rt.tasks.opening": ("open_store",),
     "component_rt.values": ("Case", "Err", "Ok", "Some"),
     "component_rt.wasi.config": ("Dir", "HttpPolicy", "NetworkPolicy", "WasiConfig"),
     "core_rt": (

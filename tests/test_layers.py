@@ -43,10 +43,13 @@ DOORS = {
     "core_rt.native._shim": ("core_rt.native",),
     # `channels` are the ends of streams that a user of trio holds; the scheduler and what it schedules know no loop
     "trio": (
-        "component_rt.tasks.driver",
+        "component_rt.tasks.cancelling",
         "component_rt.tasks.channels",
+        "component_rt.tasks.driver",
         "component_rt.tasks.deadlock",
+        "component_rt.tasks.opening",
         "component_rt.tasks.pending",
+        "component_rt.tasks.supplies",
         "component_rt.tasks.waiting",
         "component_rt.wasi",
         "component_rt.cli",

@@ -8,13 +8,6 @@ function gets a task of its own in that nursery (`pending`), in the context (`co
 A guest that runs into a tick of the epoch is put aside with the whole chain of calls that it stands in. The pump then lets
 everything else that is ready have its turn and continues the guest in a worker thread, one tick at a time; when the guest calls
 the host, that happens here again.
-
-Cancellation of a call: a guest's asynchronous function is told (`task.cancel` protocol) and has `cancel_grace` seconds to end the
-call. One that is computing cannot be told: it is on trial (`_trials`) until it waits, and stopped when it has gone on for
-`_ALLOWANCE` ticks. A synchronous function cannot be told at all: it is stopped when its tick is over, or at once if a
-host function holds it up. Stopping means that its tree of instances is poisoned; others go on.
-Many guests do not import `task.cancel`: they have no idea of cancellation, and some fall over when told of it. Their calls are left
-alone: the task goes on without anybody who wants its result, unless it is computing.
 """
 
 from __future__ import annotations
@@ -23,7 +16,6 @@ import contextvars
 import inspect
 from collections.abc import Awaitable, Callable
 from threading import get_ident
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, final
 
 import trio
@@ -33,6 +25,7 @@ from component_rt.resources import came_here
 from component_rt.store import Store
 from component_rt.tasks.arguments import bind_arguments
 from component_rt.tasks.calls import Callee, HostCall, run_destructor
+from component_rt.tasks.cancelling import Cancelling, not_ended
 from component_rt.tasks.deadlock import Watch
 from component_rt.tasks.instantiate import Instantiation
 from component_rt.tasks.pending import Pending, waits_for_itself
@@ -50,11 +43,9 @@ if TYPE_CHECKING:
     from core_rt.engine import Engine
     from core_rt.limits import Limits
 
-__all__ = ["AsyncStore", "open_store"]
+__all__ = ["AsyncStore"]
 
 _TICKS_BETWEEN_CHECKPOINTS = 64
-_ALLOWANCE = 1.5
-"""How many ticks of processor time the guest of a cancelled call may go on computing before it is stopped."""
 _INTERRUPT = structs.STATUS_INTERRUPT
 _HOST_CALL = structs.STATUS_HOST_CALL
 
@@ -87,8 +78,7 @@ class AsyncStore(Store):
         self._asides: list[Tree] = []
         """Trees whose awaited host function has ended."""
         self._preempted: dict[Tree, None] = {}
-        self._trials: dict[HostCall, float] = {}
-        """Cancelled calls whose guests were computing, and for how many ticks they have gone on with it since."""
+        self.cancelling = Cancelling(self)
         self._quiet: trio.Event | None = None
         self._unfinished = 0
         """Tasks of `start_last`."""
@@ -100,7 +90,9 @@ class AsyncStore(Store):
         self._handed: tuple[Pending, Any] | None = None
         """A host function that holds up the call which is being run so."""
         self.scheduler.notify = self.notify
-        self.core.on_interrupt = self._interrupted
+        # Without epochs compiled code sees no ticks; what interpreted code sees must not count either.
+        if engine.config.epoch_interruption:
+            self.core.on_interrupt = self._interrupted
 
     # ------------------------------------------------------------------------------------------------ life
 
@@ -123,6 +115,10 @@ class AsyncStore(Store):
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel()
         super().close()
+
+    def left(self) -> None:
+        """The nursery is closed: nothing can be started any more."""
+        self._nursery = None
 
     def ended(self) -> None:
         """A host function has ended."""
@@ -195,7 +191,7 @@ class AsyncStore(Store):
                 assert self.watch is not None
                 self.watch.look()
 
-    async def _keep(
+    async def keep(
         self, scope: trio.CancelScope, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
         """Hold the store's nursery open until `scope` is cancelled.
@@ -259,8 +255,7 @@ class AsyncStore(Store):
             for _ in range(_TICKS_BETWEEN_CHECKPOINTS):  # some threads yield for ever
                 if not self._turn():
                     break
-            if self._trials:
-                self._judge()
+            self.cancelling.judge()
 
     async def _slice(self, tree: Tree, thread: Thread) -> None:
         fiber = thread.fiber
@@ -286,7 +281,9 @@ class AsyncStore(Store):
         if failure is None and status == _INTERRUPT:
             self._preempted[tree] = None
             # On a busy machine a tick may pass in which the guest has hardly run.
-            self._strike(tree, max(0.1, (core.seconds_in_slices - before) / self.engine.config.tick_seconds))
+            self.cancelling.computed(
+                tree, max(0.1, (core.seconds_in_slices - before) / self.engine.config.tick_seconds)
+            )
             return
         problem = failure
 
@@ -308,7 +305,7 @@ class AsyncStore(Store):
             while thread.resumer is not None:
                 thread = thread.resumer
             self._preempted[thread.tree] = None
-            self._strike(thread.tree, 0.5)
+            self.cancelling.computed(thread.tree, 0.5)
             self.notify()
         return answer
 
@@ -383,7 +380,7 @@ class AsyncStore(Store):
                 await pending.run_here(coroutine, self)
             except trio.Cancelled:
                 call.stopped = True
-                self.scheduler.kill(call.tree, _not_ended())
+                self.scheduler.kill(call.tree, not_ended())
                 raise
             tree = call.tree
             if call.done:
@@ -397,101 +394,14 @@ class AsyncStore(Store):
             finally:
                 self._here = False
 
+    @property
+    def pumped(self) -> bool:
+        """Whether there is a pump that runs what is posted."""
+        return self._pump_task is not None and self._pump_task.coro.cr_frame is not None
+
     def caller_context(self) -> contextvars.Context:
         """The context of the trio task that makes a call. It can change nothing in it before the call is over."""
         return trio.lowlevel.current_task().context
-
-    def cancel_call(self, call: HostCall) -> trio.lowlevel.Abort:
-        """Trio cancels a call: begin to end it. Nothing of a guest may run here."""
-        tree = call.tree
-        assert self._pump_task is not None
-        if not call.started or self._pump_task.coro.cr_frame is None:
-            call.done = True
-            call.stopped = True
-            return trio.lowlevel.Abort.SUCCEEDED
-        if not call.task.is_async:
-            self._stop(call)
-        elif self._computes(call):
-            self._trials[call] = 0
-            if call.callee.inst in self.cancellers:
-                self.scheduler.post(tree, call.cancel())
-        elif call.callee.inst in self.cancellers:
-            self.scheduler.post(tree, call.cancel())
-            self.start_task(self._expire, call)
-        else:
-            self._leave_to_itself(call)
-            return trio.lowlevel.Abort.SUCCEEDED
-        return trio.lowlevel.Abort.FAILED
-
-    @staticmethod
-    def _leave_to_itself(call: HostCall) -> None:
-        """Nobody waits for the call any more."""
-        call.on_done = _nothing
-        call.context = call.context.copy()
-
-    def _computes(self, call: HostCall) -> bool:
-        """Whether a guest of `call` is what computes just now."""
-        thread = call.tree.aside if call.tree.preempted else None
-        while thread is not None:
-            if thread.task is not None and thread.task.call is not None and thread.task.call.call is call:
-                return True
-            thread = thread.resumer
-        return False
-
-    def _strike(self, tree: Tree, ticks: float) -> None:
-        """A guest was found computing at the end of a tick, of which it has had that much."""
-        for call in self._trials:
-            if call.tree is tree:
-                self._trials[call] += ticks
-
-    def _judge(self) -> None:
-        """Cancelled calls whose guests were computing: stop those that go on with it, treat the others like any that wait."""
-        for call, ticks in list(self._trials.items()):
-            if not call.done and self._computes(call):
-                if ticks < _ALLOWANCE:
-                    continue
-                self._stop(call)
-            elif not call.done and call.callee.inst in self.cancellers:
-                self.start_task(self._expire, call)
-            elif not call.done:
-                tell = call.on_done
-                self._leave_to_itself(call)
-                call.stopped = True
-                tell()
-            del self._trials[call]
-
-    async def _expire(self, call: HostCall) -> None:
-        """Give the guest of a cancelled call its time."""
-        over = trio.Event()
-        tell = call.on_done
-
-        def on_done() -> None:
-            over.set()
-            tell()
-
-        ended = -1
-        if not call.done:
-            call.on_done = on_done
-        while not call.done and ended != call.tree.ended:
-            # Many calls may have been cancelled at once: as long as the guest ends some of them it is at it.
-            ended = call.tree.ended
-            with trio.move_on_after(self.cancel_grace):
-                await over.wait()
-        if not call.done:
-            self._stop(call)
-
-    def _stop(self, call: HostCall) -> None:
-        """Poison the tree: now, or when the tick that a guest of it is computing in is over."""
-        call.stopped = True
-        error = _not_ended()
-        tree = call.tree
-
-        async def kill() -> None:
-            if tree.root is not None and not tree.killed:
-                self.scheduler.kill(tree, error)
-
-        assert self._nursery is not None
-        self._nursery.start_soon(kill)
 
     # ------------------------------------------------------------------------------------------------ host functions
 
@@ -646,99 +556,5 @@ class AsyncStore(Store):
         return Instance(runtime)
 
 
-class open_store:
-    """`async with open_store(engine) as store:` — a store whose guests run under trio.
-
-    `data`, `limits` and `handles` are as for `Store`. `cancel_grace`: seconds that a guest has to end a call after it was told that
-    the call is cancelled. Leaving cancels every call, host function and stream of the store and frees it.
-    """
-
-    __slots__ = ("_manager", "_scope", "_store")
-
-    def __init__(
-        self,
-        engine: Engine,
-        data: object = None,
-        limits: Limits | None = None,
-        *,
-        handles: int = 1_000_000,
-        cancel_grace: float = 1.0,
-    ) -> None:
-        if not trio.lowlevel.in_trio_run():
-            raise StoreError("a store of `open_store` needs trio, and no trio loop is running here")
-        self._store = AsyncStore(engine, data, limits, handles, cancel_grace)
-        self._manager = trio.open_nursery()
-        self._scope = trio.CancelScope(shield=True)
-
-    async def __aenter__(self) -> AsyncStore:
-        store = self._store
-        store.core.check()
-        outer = await self._manager.__aenter__()
-        try:
-            # A task that reports its start to one who is cancelled stays with it, to be cancelled as well: this one would not be.
-            with trio.CancelScope(shield=True):
-                await outer.start(store._keep, self._scope, name="component_rt store")
-        except BaseException as error:
-            await self.__aexit__(type(error), error, None)
-            raise
-        return store
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        if not _has_cancelled(error):
-            try:
-                await self._store.finished()
-            except BaseException as problem:
-                await self._leave(type(problem), problem, problem.__traceback__)
-                raise
-        await self._leave(kind, error, at)
-
-    async def _leave(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        store, cancelled = self._store, _has_cancelled(error)
-        self._scope.cancel()
-        try:
-            if cancelled:
-                # Of a scope around the store, or because one of its tasks has failed: the nursery knows.
-                await self._manager.__aexit__(kind, error, at)
-            else:
-                await self._manager.__aexit__(None, None, None)
-        except BaseException as problem:
-            inner = _only(problem)
-            if error is None or cancelled or not isinstance(inner, trio.Cancelled | Exception):
-                raise inner from None
-        finally:
-            store._nursery = None
-            with trio.CancelScope(shield=True):
-                try:
-                    store.close()
-                finally:
-                    await store.quiet()
-                    await store.close_left_over()
-
-
-def _nothing() -> None:
-    return None
-
-
 async def _awaited(closing: Awaitable[object]) -> None:
     await closing
-
-
-def _not_ended() -> Trap:
-    return Trap(TrapCode.INTERRUPT, "the call was cancelled and the guest did not end it")
-
-
-def _has_cancelled(error: BaseException | None) -> bool:
-    if isinstance(error, BaseExceptionGroup):
-        return any(map(_has_cancelled, error.exceptions))
-    return isinstance(error, trio.Cancelled)
-
-
-def _only(error: BaseException) -> BaseException:
-    """The one exception in a group of one."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error

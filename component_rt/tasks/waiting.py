@@ -36,7 +36,7 @@ class Waiting:
 
     def _abort(self, raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
         self._raise_cancel = raise_cancel
-        return self.store.cancel_call(self.call)
+        return self.store.cancelling.begin(self.call)
 
     async def sleep(self) -> None:
         """Until the call is over. Raises `trio.Cancelled` if it was cancelled instead of finished."""

@@ -105,7 +105,7 @@ class Instances:
 
     async def _keep(self, task_status: trio.TaskStatus[_Instance] = trio.TASK_STATUS_IGNORED) -> None:
         """An instance from its making until it is retired."""
-        from component_rt.tasks.driver import open_store
+        from component_rt.tasks.opening import open_store
 
         async with open_store(self.linker.engine, limits=self.limits) as store:
             if self.fuel is not None:

@@ -20,6 +20,7 @@ __all__ = [
     "STACKFUL",
     "SYNC",
     "component",
+    "encode",
     "engine",
     "until",
 ]
@@ -308,9 +309,14 @@ def engine() -> rt.Engine:
 
 
 @functools.cache
+def encode(text: str) -> bytes:
+    return bytes(wasmtime.wat2wasm(text))
+
+
+@functools.cache
 def component(text: str) -> rt.Component:
     """The component that `text` describes."""
-    return rt.Component(engine(), bytes(wasmtime.wat2wasm(text)), FEATURES)
+    return rt.Component(engine(), encode(text), FEATURES)
 
 
 async def until(condition):

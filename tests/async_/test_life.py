@@ -8,7 +8,7 @@ import trio
 import component_rt as rt
 from core_rt.errors import StoreError
 
-from .guests import BLOCKER, SPIN, SYNC, component, engine, until
+from .guests import BLOCKER, SPIN, SYNC, component, encode, engine, until
 from .stores import double, forever, linker, run
 
 
@@ -121,3 +121,37 @@ def test_the_synchronous_store_runs_the_same_component():
 def test_a_store_without_a_loop():
     with pytest.raises(StoreError, match="no trio loop is running"):
         rt.open_store(engine())
+
+
+ENTERS = """
+(component
+  (import "wait" (func $wait (param "n" u32) (result u32)))
+  (core func $wait' (canon lower (func $wait)))
+  (core module $m
+    (import "" "wait" (func $wait (param i32) (result i32)))
+    (func $same (param i32) (result i32) (local.get 0))
+    (func (export "run") (param i32) (result i32) (call $same (call $wait (local.get 0)))))
+  (core instance $i (instantiate $m (with "" (instance (export "wait" (func $wait'))))))
+  (func (export "run") (param "n" u32) (result u32) (canon lift (core func $i "run")))
+)
+"""
+"""`run(n)` is `wait(n)`, and a function is entered after that."""
+
+
+@pytest.mark.parametrize("epochs", [False, True])
+def test_a_guest_is_put_aside_at_ticks_where_there_are_epochs(epochs):
+    ticking = rt.Engine(rt.Config(cache=False, epoch_interruption=epochs))
+
+    def wait(n):
+        ticking.increment_epoch()
+        return n
+
+    async def main():
+        made = rt.Linker(ticking)
+        made.define("wait", wait)
+        async with rt.open_store(ticking) as store:
+            instance = await made.instantiate_async(store, rt.Component(ticking, encode(ENTERS)))
+            assert await instance.exports["run"](4) == 4
+            assert (store.core.seconds_in_slices > 0) == epochs
+
+    run(main)

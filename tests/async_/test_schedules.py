@@ -8,13 +8,12 @@ import random
 import attrs
 import trio
 import trio.testing
-import wasmtime
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import component_rt as rt
 
-from .guests import BLOCKER, FEATURES, STACKFUL, SYNC
+from .guests import BLOCKER, FEATURES, STACKFUL, SYNC, encode
 
 
 @functools.cache
@@ -25,7 +24,7 @@ def engine():
 
 @functools.cache
 def guest(text):
-    return rt.Component(engine(), bytes(wasmtime.wat2wasm(text)), FEATURES)
+    return rt.Component(engine(), encode(text), FEATURES)
 
 
 @attrs.frozen
