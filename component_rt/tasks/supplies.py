@@ -19,7 +19,7 @@ from component_rt.tasks.thread import once
 if TYPE_CHECKING:
     from component_rt.store import Store
 
-__all__ = ["Drain", "Supply"]
+__all__ = ["Drain", "Supply", "refuse"]
 
 _ROUNDS: Final = 64
 """Chunks that a drain takes from a source which always has some, before the trio loop has a turn."""
@@ -234,3 +234,8 @@ async def _turn() -> bool:
 
     await trio.lowlevel.checkpoint()
     return True
+
+
+def refuse(stream: Any) -> None:
+    """Drop a stream that a guest gave: it learns that nobody reads."""
+    stream._reader.close()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 import functools
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from component_rt.wasi._values import Err
 
-__all__ = ["FILESYSTEM", "SOCKETS", "filesystem_code", "filesystem_errors", "socket_code", "socket_errors"]
+__all__ = ["FILESYSTEM", "SOCKETS", "filesystem_code", "socket_code", "socket_errors"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -107,22 +107,6 @@ def socket_code(error: OSError) -> str:
     return SOCKETS.get(error.errno or 0, "unknown")
 
 
-def filesystem_errors(call: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a host function so that `OSError` becomes `Err` of a filesystem error code."""
-
-    @functools.wraps(call)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return call(*args, **kwargs)
-        except OSError as error:
-            raise Err(filesystem_code(error)) from None
-        except OverflowError:
-            # A size or offset beyond what the kernel counts with.
-            raise Err("invalid") from None
-
-    return wrapped
-
-
 def socket_errors(call: Callable[P, R]) -> Callable[P, R]:
     """Decorate a host function so that `OSError` becomes `Err` of a network error code."""
 
@@ -132,18 +116,5 @@ def socket_errors(call: Callable[P, R]) -> Callable[P, R]:
             return call(*args, **kwargs)
         except OSError as error:
             raise Err(socket_code(error)) from None
-
-    return wrapped
-
-
-def async_filesystem_errors(call: Callable[P, Any]) -> Callable[P, Any]:
-    """`filesystem_errors` for a coroutine function."""
-
-    @functools.wraps(call)
-    async def wrapped(*args: P.args, **kwargs: P.kwargs) -> Any:
-        try:
-            return await call(*args, **kwargs)
-        except OSError as error:
-            raise Err(filesystem_code(error)) from None
 
     return wrapped

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from component_rt.values import Case, Err
-from component_rt.wasi import WasiConfig, beneath, filesystem
+from component_rt.wasi import WasiConfig, beneath, descriptors, filesystem
 from component_rt.wasi.config import Dir
 from component_rt.wasi.filesystem import Descriptor
 from component_rt.wasi.io import IoError
@@ -279,7 +279,7 @@ def test_identity_and_hashes(root: Descriptor) -> None:
 
 def test_advice_and_syncing(root: Descriptor) -> None:
     file = root.open_at(FOLLOW, "in.txt", NONE, RW)
-    for advice in filesystem._ADVICE:
+    for advice in descriptors.ADVICE:
         file.advise(0, 4, advice)
     file.sync()
     file.sync_data()

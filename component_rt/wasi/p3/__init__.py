@@ -34,6 +34,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
         "types",
     ),
     "clocks": ("monotonic-clock", "system-clock", "timezone", "types"),
+    "filesystem": ("preopens", "types"),
     "http": ("client", "handler", "types"),
     "random": ("insecure", "insecure-seed", "random"),
 }

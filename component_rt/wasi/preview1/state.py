@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import attrs
 
 from component_rt.wasi.config import WasiConfig
-from component_rt.wasi.filesystem import _TYPES, Descriptor, Preopens
+from component_rt.wasi.descriptors import TYPES
+from component_rt.wasi.filesystem import Descriptor, Preopens
 from component_rt.wasi.io import InputStream, OutputStream
 from component_rt.wasi.preview1.abi import FILE_TYPES, FILESTAT, RIGHTS
 from component_rt.wasi.preview1.support import Fail
@@ -172,7 +173,7 @@ class State:
         return clocks[number]
 
     def _filestat(self, result: int, status: os.stat_result) -> None:
-        kind = FILE_TYPES[_TYPES.get(stat_module.S_IFMT(status.st_mode), "unknown")]
+        kind = FILE_TYPES[TYPES.get(stat_module.S_IFMT(status.st_mode), "unknown")]
         times = (max(status.st_atime_ns, 0), max(status.st_mtime_ns, 0), max(status.st_ctime_ns, 0))
         FILESTAT.pack_into(
             self._data(), result, status.st_dev, status.st_ino, kind, status.st_nlink, status.st_size, *times
