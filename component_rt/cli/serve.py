@@ -1,4 +1,4 @@
-"""`component-rt serve`: HTTP with a component that exports `wasi:http/incoming-handler`."""
+"""`component-rt serve`: HTTP with a component that exports WASI's handler, of version 0.3 or 0.2."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Service", "serve_file"]
 
-HANDLER = "wasi:http/incoming-handler"
+_HANDLER = "wasi:http/incoming-handler or wasi:http/handler@0.3.0"
 
 
 @attrs.frozen
@@ -68,7 +68,7 @@ def serve_file(path: Path, grants: Grants, service: Service) -> None:
     address = _address(service.addr)
     data = read_wasm(path)
     if not is_component(data):
-        raise LinkError(f"{path} is a core module: only a component can export {HANDLER}")
+        raise LinkError(f"{path} is a core module: only a component can export {_HANDLER}")
     _allow_many_connections()
     sockets: list[socket.socket] = []
 
@@ -100,12 +100,13 @@ def _bound(addr: str, address: tuple[str | None, int]) -> list[socket.socket]:
 def _load(data: bytes, name: str, grants: Grants) -> tuple[rt.Linker, rt.Component]:
     """The component, and all that it imports. Raises `LinkError` if it does not serve."""
     import component_rt as rt
+    from component_rt.wasi.http_guests import HANDLERS
 
     engine = make_engine(grants)
     component = rt.Component(engine, data)
-    if find_interface(HANDLER, component.exports) is None:
+    if not any(find_interface(name, component.exports) for name in HANDLERS):
         hint = ": try `component-rt run`" if find_interface("wasi:cli/run", component.exports) is not None else ""
-        raise LinkError(f"the component exports no {HANDLER}{hint}")
+        raise LinkError(f"the component exports no {_HANDLER}{hint}")
     linker = rt.Linker(engine)
     linker.define_wasi(grants.wasi([name], stdout="inherit", stderr="inherit"))
     if grants.unknown_imports_trap:

@@ -25,6 +25,7 @@ from component_rt.wasi.http_types import (
     IncomingResponse,
     OutgoingBody,
     OutgoingRequest,
+    RequestHead,
     RequestOptions,
 )
 from component_rt.wasi.pipe import Pipe
@@ -63,15 +64,30 @@ class OutgoingHandler:
 
     def handle(self, request: OutgoingRequest, options: RequestOptions | None) -> FutureIncomingResponse:
         """Begin a request. Raises `Err(error-code)` if it is not allowed or makes no sense."""
+        target = self.permitted(request)
+        return self.begin(target, request.fields, request.outgoing_body, options)
+
+    def permitted(self, request: RequestHead) -> tuple[str, str, str, str]:
+        """Method, scheme, authority and path. Raises `Err(error-code)` if they make no sense or are not allowed."""
         target = request.target
         if not self._policy.allow(*target):
             fail(variant("HTTP-request-denied"))
+        return target
+
+    def begin(
+        self,
+        target: tuple[str, str, str, str],
+        fields: Fields,
+        body: OutgoingBody | None,
+        options: RequestOptions | None,
+    ) -> FutureIncomingResponse:
+        """Begin a request that is permitted. Raises `Err(error-code)`."""
         try:
             import httpx2  # noqa: F401
         except ImportError:
             fail(internal_error("this host has no HTTP client: pip install 'component-rt[http]'"))
         future = FutureIncomingResponse()
-        exchange = _Exchange(self._policy, self._send, target, request, options or RequestOptions(), future)
+        exchange = _Exchange(self._policy, self._send, target, fields, body, options or RequestOptions(), future)
         try:
             self._budget.take()
         except OSError:
@@ -94,14 +110,15 @@ class _Exchange:
         policy: HttpPolicy,
         send: Callable[[Any], Any],
         target: tuple[str, str, str, str],
-        request: OutgoingRequest,
+        fields: Fields,
+        body: OutgoingBody | None,
         options: RequestOptions,
         future: FutureIncomingResponse,
     ) -> None:
         self.send = send
         self.target = target
-        self.fields = request.fields
-        self.body = request.outgoing_body
+        self.fields = fields
+        self.body = body
         self.future = future
         self.connect = _seconds(options.connect_timeout(), policy.connect_timeout)
         self.first_byte = _seconds(options.first_byte_timeout(), policy.first_byte_timeout)

@@ -48,7 +48,10 @@ def _syntax() -> Err:
 
 
 class Fields:
-    """The resource `wasi:http/types.fields`: names and values in order. Names are compared without regard to case."""
+    """The resource `wasi:http/types.fields`: names and values in order. Names are compared without regard to case.
+
+    One class for WASI 0.2 and 0.3, whose functions for the same things have different names in part.
+    """
 
     __slots__ = ("__weakref__", "_entries", "_mutable")
 
@@ -131,6 +134,12 @@ class Fields:
         self._check(name, ())
         self._entries = self._without(name)
 
+    def get_and_delete(self, name: str) -> list[bytes]:
+        """Remove all values of a name; these values. Raises `Err(header-error)`."""
+        found = self.get(name)
+        self.delete(name)
+        return found
+
     def append(self, name: str, value: bytes) -> None:
         """Add a value. Raises `Err(header-error)`."""
         self._change()
@@ -140,6 +149,8 @@ class Fields:
     def entries(self) -> list[tuple[str, bytes]]:
         """All names and values in order."""
         return list(self._entries)
+
+    copy_all = entries
 
     def clone(self) -> Fields:
         """A mutable copy."""

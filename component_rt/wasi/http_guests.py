@@ -8,12 +8,13 @@ costs nothing but its memory, and both can be cancelled.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
 
+from component_rt.namespace import find_interface
 from component_rt.wasi._values import Err, variant
 from component_rt.wasi.http_types import IncomingRequest, ResponseOutparam
 from component_rt.wasi.pollable import interruptible, unwrapping
@@ -25,13 +26,15 @@ if TYPE_CHECKING:
     from component_rt.wasi.http_server import Guest
     from core_rt.limits import Limits
 
-__all__ = ["HANDLER", "Instances", "in_thread", "instances"]
+__all__ = ["HANDLERS", "Instances", "in_thread", "instances"]
 
-HANDLER = "wasi:http/incoming-handler"
-"""The interface that a component must export to serve."""
+HANDLERS = ("wasi:http/handler@0.3.0", "wasi:http/incoming-handler")
+"""A component must export one of these interfaces to serve. The first wins."""
 
 _IDLE_SECONDS = 60.0
 """How long instances are kept that no request wants."""
+_AFTER_SECONDS = 5.0
+"""For a guest of WASI 0.3 whose response has gone out: to end what it still does."""
 
 
 @attrs.define(eq=False)
@@ -111,9 +114,26 @@ class Instances:
             if self.fuel is not None:
                 store.fuel = self.fuel
             made = await self.linker.instantiate_async(store, self.component)
-            instance = _Instance(store, made.exports[HANDLER].handle)
+            instance = _Instance(store, _handle_of(made))
             task_status.started(instance)
             await instance.retired.wait()
+
+
+def _handle_of(instance: Any) -> Callable[[IncomingRequest, ResponseOutparam], Awaitable[None]]:
+    """The handler that an instance exports, whichever version it is of."""
+    newer, older = HANDLERS
+    if find_interface(newer, instance.exports) is None:
+        return instance.exports[older].handle  # type: ignore[no-any-return]
+    from component_rt.wasi.p3.http_body import answer
+
+    async def handle(request: IncomingRequest, outparam: ResponseOutparam) -> None:
+        await answer(instance.exports[newer].handle, request, outparam)
+        with trio.move_on_after(_AFTER_SECONDS):
+            await instance.store.guests_ended()
+        if instance.trapped is not None:
+            raise instance.trapped
+
+    return handle
 
 
 @contextlib.asynccontextmanager
@@ -126,7 +146,7 @@ async def instances(
     fuel: int | None = None,
     seconds: float | None = None,
 ) -> AsyncIterator[Instances]:
-    """Instances of a component that exports `wasi:http/incoming-handler`, as a `Guest`; they end with the block.
+    """Instances of a component that exports one of `HANDLERS`, as a `Guest`; they end with the block.
 
     `reuse`: requests for each instance; `limits` and `fuel`: for each instance and request; `seconds`: for a guest to end.
     Raises `LinkError` if `linker` lacks something.

@@ -138,8 +138,10 @@ class _Call:
     def give_up(self, seconds: float) -> None:
         """The peer has gone: wake the guest where it waits for it, and leave it some time."""
         self.body.end(error=HttpError(variant("connection-terminated")))
-        if self.response is not None and self.response.outgoing_body is not None:
-            self.response.outgoing_body.pipe.abandon()
+        if self.response is not None:
+            if self.response.outgoing_body is not None:
+                self.response.outgoing_body.pipe.abandon()
+            self.response.on_sent(variant("connection-terminated"))
         self.scope.deadline = min(self.scope.deadline, trio.current_time() + seconds)
 
     @property
@@ -318,6 +320,7 @@ class _Server:
             await _refuse(wire, call)
         elif await self._begin(wire, head, call.response):
             await _finish(wire, head, call.response)
+            call.response.on_sent(None)
 
     async def _begin(self, wire: Wire, head: h11.Request, response: OutgoingResponse) -> bool:
         """The response's head; False if it makes no sense, which has been answered for then."""
@@ -335,6 +338,7 @@ class _Server:
             _log.error("the guest's response cannot be sent: %s", error)
             if response.outgoing_body is not None:
                 response.outgoing_body.pipe.abandon()
+            response.on_sent(variant("HTTP-protocol-error"))
             await wire.plain(500, "the response cannot be sent")
             return False
         return True

@@ -8,6 +8,7 @@ guest receives, the transport puts into it and calls `end` with the trailers.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from component_rt.wasi._values import Case, Err, Ok, fail, split_case, variant
@@ -26,6 +27,7 @@ __all__ = [
     "OutgoingBody",
     "OutgoingRequest",
     "OutgoingResponse",
+    "RequestHead",
     "RequestOptions",
     "ResponseOutparam",
     "Types",
@@ -305,8 +307,13 @@ class OutgoingBody:
             code = variant(f"HTTP-{this._kind}-body-size", written)
             this.pipe.finish(HttpError(code))
             fail(code)
-        this.trailers = None if trailers is None else trailers.freeze()
-        this.pipe.finish()
+        this.complete(trailers)
+
+    def complete(self, trailers: Fields | None) -> None:
+        """All bytes are in the pipe."""
+        self._finished = True
+        self.trailers = None if trailers is None else trailers.freeze()
+        self.pipe.finish()
 
     def close(self) -> None:
         """The guest dropped its handle; without `finish` the message is incomplete."""
@@ -336,18 +343,17 @@ class _Outgoing:
         return self.outgoing_body
 
 
-class OutgoingRequest(_Outgoing):
-    """The resource `outgoing-request`."""
+class RequestHead:
+    """Method, scheme, authority and path of a request that a guest makes; mixed into resources, which hold them."""
 
-    __slots__ = ("_authority", "_method", "_path", "_scheme")
-    KIND: ClassVar[str] = "request"
+    _method: str
+    _path: str | None
+    _scheme: str | None
+    _authority: str | None
 
-    def __init__(self, headers: Fields) -> None:
-        super().__init__(headers)
+    def _begin(self) -> None:
         self._method = "GET"
-        self._path: str | None = None
-        self._scheme: str | None = None
-        self._authority: str | None = None
+        self._path = self._scheme = self._authority = None
 
     def method(self) -> Case:
         """The method."""
@@ -397,6 +403,17 @@ class OutgoingRequest(_Outgoing):
         return self._method, scheme, self._authority, path if path.startswith(("/", "*")) else f"/{path}"
 
 
+class OutgoingRequest(_Outgoing, RequestHead):
+    """The resource `outgoing-request`."""
+
+    __slots__ = ("_authority", "_method", "_path", "_scheme")
+    KIND: ClassVar[str] = "request"
+
+    def __init__(self, headers: Fields) -> None:
+        super().__init__(headers)
+        self._begin()
+
+
 class RequestOptions:
     """The resource `request-options`: timeouts in nanoseconds."""
 
@@ -432,15 +449,21 @@ class RequestOptions:
         self._between = duration
 
 
+def _nothing(code: Case | None) -> None:
+    return None
+
+
 class OutgoingResponse(_Outgoing):
     """The resource `outgoing-response`."""
 
-    __slots__ = ("_status",)
+    __slots__ = ("_status", "on_sent")
     KIND: ClassVar[str] = "response"
 
     def __init__(self, headers: Fields) -> None:
         super().__init__(headers)
         self._status = 200
+        self.on_sent: Callable[[Case | None], object] = _nothing
+        """For the transport: the response has gone out, or has not, for which there is an error code."""
 
     def status_code(self) -> int:
         """The status code."""

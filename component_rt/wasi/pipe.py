@@ -82,6 +82,11 @@ class Pipe:
 
     # -- the side that takes -----------------------------------------------------------------------------------------
 
+    @property
+    def drained(self) -> bool:
+        """Whether a regular end has come and there are no bytes before it."""
+        return self.ended and self.error is None and not self._size
+
     def take(self, count: int) -> bytes | None:
         """Up to `count` bytes, `b""` if none are there yet, None at the end. Raises `error` in place of None."""
         with self._lock:

@@ -1,0 +1,235 @@
+"""wasi:http 0.3: a guest that serves and that asks, over the loopback interface; and what its resources refuse."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import trio
+import wasmtime
+
+import component_rt as rt
+from component_rt.values import Case, Err, Ok
+from component_rt.wasi import WasiConfig
+from component_rt.wasi.config import HttpPolicy
+from component_rt.wasi.http_fields import Fields
+from component_rt.wasi.p3.http_types import Request, RequestOptions, Response
+from tests.wasi.p3.http_guest import HANDLER
+
+pytest.importorskip("h11")
+
+from component_rt.wasi import http_guests, http_server
+
+
+def error(call: Callable[..., Any], *args: Any) -> Any:
+    with pytest.raises(Err) as caught:
+        call(*args)
+    return caught.value.value
+
+
+# ---- resources -------------------------------------------------------------------------------------------------------
+
+
+def test_fields_have_the_functions_of_both_versions() -> None:
+    fields = Fields.from_list([("A", b"1"), ("b", b"2"), ("a", b"3")])
+    assert fields.get_and_delete("a") == [b"1", b"3"]
+    assert fields.copy_all() == fields.entries() == [("b", b"2")]
+    assert fields.get_and_delete("a") == []
+    assert error(fields.freeze().get_and_delete, "b") == Case("immutable")
+
+
+def test_requests() -> None:
+    options = RequestOptions()
+    options.set_connect_timeout(5)
+    request, done = Request.new(Fields.from_list([("x", b"y")]), None, Ok(None), options)
+    assert request.get_method() == Case("get") and request.get_scheme() is None
+    assert request.get_authority() is None and request.get_path_with_query() is None
+    request.set_method(Case("other", "FROB"))
+    request.set_authority("example.org")
+    assert request.get_method() == Case("other", "FROB") and request.get_authority() == "example.org"
+    for setter, bad in (
+        (request.set_method, Case("other", "a b")),
+        (request.set_authority, "a/b"),
+        (request.set_path_with_query, "x"),
+        (request.set_scheme, Case("other", "1")),
+    ):
+        assert error(setter, bad) is None
+    assert error(request.get_headers().append, "a", b"") == Case("immutable")
+    kept = request.get_options()
+    assert kept is not None and kept.get_connect_timeout() == 5
+    options.set_connect_timeout(6)  # the guest gave it away; whatever it is now changes nothing
+    assert kept.get_connect_timeout() == 5 and kept.get_between_bytes_timeout() is None
+    for change in (kept.set_connect_timeout, kept.set_first_byte_timeout, kept.set_between_bytes_timeout):
+        assert error(change, 1) == Case("immutable")
+    copy = kept.clone()
+    copy.set_first_byte_timeout(None)
+    copy.set_between_bytes_timeout(3)
+    assert (copy.get_connect_timeout(), copy.get_first_byte_timeout(), copy.get_between_bytes_timeout()) == (5, None, 3)
+    assert done.known is None
+    request.close()
+    assert done.known.value.label == "internal-error"
+
+
+def test_responses() -> None:
+    response, _ = Response.new(Fields(), None, Ok(None))
+    assert response.get_status_code() == 200
+    assert error(response.set_status_code, 99) is None and error(response.set_status_code, 1000) is None
+    response.set_status_code(999)
+    assert response.get_status_code() == 999
+    assert error(response.get_headers().delete, "a") == Case("immutable")
+
+
+# ---- a guest ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def engine() -> rt.Engine:
+    return rt.Engine()
+
+
+@pytest.fixture(scope="module")
+def handler(engine: rt.Engine) -> rt.Component:
+    return rt.Component(engine, bytes(wasmtime.wat2wasm(HANDLER)))
+
+
+class Server:
+    """One instance of the guest behind a server."""
+
+    def __init__(self, port: int, guest: http_guests.Instances) -> None:
+        self.port = port
+        self._guest = guest
+        self.authority = f"127.0.0.1:{port}"
+
+    async def talk(self, message: bytes) -> bytes:
+        """Everything that comes until the server closes."""
+        stream = await trio.open_tcp_stream("127.0.0.1", self.port)
+        async with stream:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(stream.send_all, message)
+                return b"".join([piece async for piece in stream])
+
+    async def ask(self, path: str, method: str = "GET", body: bytes | None = None, trailers: bytes = b"") -> Any:
+        """Status, body, and trailers if there are any; the guest is free again then."""
+        text = f"{method} {path} HTTP/1.1\r\nhost: me\r\nconnection: close\r\n".encode()
+        if body is None:
+            text += b"\r\n"
+        elif trailers:
+            text += b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n%b\r\n\r\n" % (len(body), body, trailers)
+        else:
+            text += b"content-length: %d\r\n\r\n%b" % (len(body), body)
+        head, _, rest = (await self.talk(text)).partition(b"\r\n\r\n")
+        while not self._guest._idle:
+            await trio.sleep(0.001)
+        status, found, late = int(head.split()[1]), rest, b""
+        if b"transfer-encoding: chunked" in head.lower() and method != "HEAD":
+            found, late = chunks(rest)
+        return (status, found, late) if late else (status, found)
+
+    async def outcomes(self) -> tuple[int, int]:
+        """How many messages the guest has sent well, and how many not; the answer to this question is one of them."""
+        _, body, _ = await self.ask("/ok")
+        return body[0], body[1]
+
+
+def chunks(text: bytes) -> tuple[bytes, bytes]:
+    """The body and the trailers of a chunked message."""
+    found = b""
+    while True:
+        size, _, text = text.partition(b"\r\n")
+        if not int(size, 16):
+            return found, text.removesuffix(b"\r\n")
+        found, text = found + text[: int(size, 16)], text[int(size, 16) + 2 :]
+
+
+def run(handler: rt.Component, use: Callable[[Server], Any], config: WasiConfig | None = None) -> None:
+    linker = rt.Linker(handler.engine)
+    linker.define_wasi(WasiConfig(http=True) if config is None else config)
+
+    async def main() -> None:
+        with trio.fail_after(60):
+            async with http_guests.instances(linker, handler, reuse=1000) as guest, trio.open_nursery() as nursery:
+                listeners = await nursery.start(http_server.serve, guest, "127.0.0.1", 0)
+                await use(Server(listeners[0].socket.getsockname()[1], guest))
+                nursery.cancel_scope.cancel()
+
+    trio.run(main)
+
+
+def test_a_guest_answers(handler: rt.Component) -> None:
+    async def use(server: Server) -> None:
+        assert await server.ask("/hello") == (200, b"hello\n", b"x-end: 1\r\n")
+        assert await server.ask("/hello", "HEAD") == (200, b"")
+        assert await server.ask("/nothing") == (204, b"")
+        assert await server.ask("/denied") == (403, b"HTTP-request-denied\n")
+        assert await server.outcomes() == (2, 0)
+
+    run(handler, use)
+
+
+def test_bodies_and_trailers_go_through(handler: rt.Component) -> None:
+    big = bytes(range(256)) * 4096
+
+    async def use(server: Server) -> None:
+        assert await server.ask("/echo", "POST", b"abc", b"x-late: 2\r\n") == (200, b"abc", b"x-late: 2\r\n")
+        assert await server.ask("/echo") == (200, b"")
+        assert await server.ask("/echo", "POST", big) == (200, big)
+        assert await server.outcomes() == (3, 0)
+
+    run(handler, use)
+
+
+def test_what_cannot_be_sent_is_told_to_both_sides(handler: rt.Component) -> None:
+    async def use(server: Server) -> None:
+        answer = await server.talk(b"GET /size HTTP/1.1\r\nhost: me\r\n\r\n")
+        assert b"content-length: 10\r\n" in answer and answer.endswith(b"\r\n\r\nhello")
+        assert await server.outcomes() == (0, 1)
+        # One that leaves in the middle of its request: nothing of the response reaches it.
+        stream = await trio.open_tcp_stream("127.0.0.1", server.port)
+        async with stream:
+            await stream.send_all(b"POST /echo HTTP/1.1\r\nhost: me\r\ncontent-length: 1000\r\n\r\nabc")
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
+        while (await server.outcomes())[1] != 2:
+            await trio.sleep(0.01)
+
+    run(handler, use)
+
+
+def test_guests_that_fail(handler: rt.Component, caplog: pytest.LogCaptureFixture) -> None:
+    async def use(server: Server) -> None:
+        assert (await server.ask("/trap"))[0] == 500
+        assert await server.outcomes() == (0, 0), "a new instance"
+        assert await server.ask("/after") == (200, b"")
+        assert await server.outcomes() == (0, 0), "a new instance"
+
+    with caplog.at_level(logging.ERROR):
+        run(handler, use)
+    assert [record.getMessage().splitlines()[0] for record in caplog.records] == ["the guest failed: unreachable"] * 2
+
+
+def test_a_guest_asks(handler: rt.Component) -> None:
+    pytest.importorskip("httpx2")
+
+    async def use(server: Server) -> None:
+        assert await server.ask(f"/get/{server.authority}") == (200, b"")
+        assert await server.ask(f"/forward/{server.authority}", "POST", b"abc") == (200, b"abc")
+        assert await server.ask("/get/127.0.0.1:1") == (502, b"connection-refused\n")
+        assert (await server.ask("/get/"))[0] == 500
+
+    run(handler, use)
+
+
+def test_requests_that_are_not_allowed(handler: rt.Component) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def allow(*target: str) -> bool:
+        asked.append(target)
+        return False
+
+    async def use(server: Server) -> None:
+        assert await server.ask("/get/example.org") == (403, b"HTTP-request-denied\n")
+        assert await server.ask("/forward/example.org:1", "POST", b"x") == (403, b"HTTP-request-denied\n")
+
+    run(handler, use, WasiConfig(http=HttpPolicy(allow)))
+    assert asked == [("GET", "http", "example.org", "/echo?"), ("POST", "http", "example.org:1", "/echo?")]
