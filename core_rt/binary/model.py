@@ -146,6 +146,8 @@ class DecodedModule:
     """Custom sections: name, and where the contents start and end."""
     func_refs: set[int] = attrs.Factory(set)
     """Functions that may be referred to as values: exported, in element segments or in constant expressions."""
+    shape: Any = attrs.field(default=None, init=False)
+    """What reads bodies keeps here what it needs to know of the module."""
     _digest: bytes | None = attrs.field(default=None, init=False)
     _passive: Sequence[tuple[int, int, int]] | None = attrs.field(default=None, init=False)
     _names: Names | None = attrs.field(default=None, init=False)

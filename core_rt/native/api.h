@@ -168,6 +168,91 @@ uint64_t vm_scan_segments(const uint8_t *data, uint64_t at, uint64_t end, uint64
 uint64_t vm_segments_extent(const uint32_t *words, uint64_t count, uint64_t *total);
 void vm_segments_copy(uint8_t *memory, const uint8_t *data, const uint32_t *words, uint64_t count);
 
+/* plain function bodies (body.c). What an instruction is to it: */
+#define BODY_OTHER 0
+#define BODY_NOP 1
+#define BODY_UNREACHABLE 2
+#define BODY_BLOCK 3
+#define BODY_LOOP 4
+#define BODY_IF 5
+#define BODY_ELSE 6
+#define BODY_END 7
+#define BODY_BR 8
+#define BODY_BR_IF 9
+#define BODY_BR_TABLE 10
+#define BODY_RETURN 11
+#define BODY_CALL 12
+#define BODY_CALL_INDIRECT 13
+#define BODY_DROP 14
+#define BODY_SELECT 15
+#define BODY_GET 16
+#define BODY_SET 17
+#define BODY_TEE 18
+#define BODY_GLOBAL_GET 19
+#define BODY_GLOBAL_SET 20
+#define BODY_LOAD 21
+#define BODY_STORE 22
+#define BODY_MEMORY_SIZE 23
+#define BODY_MEMORY_GROW 24
+#define BODY_MEMORY_FILL 25
+#define BODY_MEMORY_COPY 26
+#define BODY_MEMORY_INIT 27
+#define BODY_DATA_DROP 28
+#define BODY_INTEGER 29
+#define BODY_FLOAT 30
+#define BODY_UNARY 31
+#define BODY_BINARY 32
+/* Immediates are numbers of values. 0 is no value; then come the integers from BODY_SMALLEST on, BODY_SMALL of them; then (align, offset, 0) for the
+ * first BODY_ALIGNS alignments and, in each, BODY_OFFSETS offsets; from BODY_COMMON on the body's own, two words each in `extras`: kind | a << 8, b */
+#define BODY_SMALLEST -64
+#define BODY_SMALL 256
+#define BODY_ALIGNS 4
+#define BODY_OFFSETS 256
+#define BODY_COMMON 1281
+#define BODY_VALUE_INT 0 /* b, signed */
+#define BODY_VALUE_BITS 1 /* b, unsigned */
+#define BODY_VALUE_MEMARG 2 /* (a, b, 0) */
+#define BODY_VALUE_BLOCK 3 /* a: type index, or BODY_TYPE_BYTE + a byte; b: the stretch of `sets`, first | end << 32 */
+#define BODY_VALUE_LOOP 4 /* the same; the value before it: operands under the parameters, count | first in `below` << 32, or -1 */
+#define BODY_VALUE_TABLE 5 /* a: first in `targets`; b: how many before the default */
+#define BODY_VALUE_PAIR 6 /* (a, b) */
+#define BODY_VALUE_TYPE 7 /* the type a */
+#define BODY_TYPE_BYTE 0x100000000
+#define BODY_LOCALS_MOST 2048
+#define BODY_LABELS_MOST 65520
+#define BODY_BELOW_MOST 64
+#define BODY_BELOW 4096
+typedef struct VMBodyModule {
+  const uint8_t *types;
+  const uint32_t *signatures; /* by type: counts of parameters (-1: not plain) and results, where in `types` */
+  const uint32_t *funcs;      /* types, by function */
+  const uint8_t *globals;     /* type | 0x80 if mutable; 0: not plain */
+  const uint8_t *tables;      /* 1: of functions, with indices of 32 bits */
+  uint32_t type_count;
+  uint32_t func_count;
+  uint32_t global_count;
+  uint32_t table_count;
+  uint32_t data_count;
+  uint32_t memory; /* whether memory 0 is there and has addresses of 32 bits */
+} VMBodyModule;
+typedef struct VMBody {
+  uint32_t *ops;
+  uint32_t *values;
+  uint32_t *offsets;
+  uint32_t *sets;
+  uint32_t *targets;
+  uint64_t *extras;
+  uint32_t extra_count;
+  uint32_t set_count;
+  uint32_t target_count;
+  uint32_t below_count;
+  uint32_t local_count;
+  uint8_t locals[BODY_LOCALS_MOST];
+  uint8_t below[BODY_BELOW];
+} VMBody;
+uint32_t vm_read_body(const VMBodyModule *module, const uint32_t *table, const uint8_t *data, uint32_t start, uint32_t length,
+                      uint32_t type, VMBody *out);
+
 typedef struct VMStatistics {
   uint64_t stores;
   uint64_t fibers;

@@ -23,6 +23,7 @@ from cffi import FFI
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 SOURCES = (
+    "body",
     "bridge",
     "builtins",
     "calls",
@@ -116,7 +117,17 @@ def make_builder(base: Path | None) -> FFI:
     # -z now: else the first call of a libc function through the PLT runs the dynamic linker on a guest's stack.
     # Backtraces go through the shim: whoever leaves a fiber must have a frame of its own.
     frames = ["-fno-omit-frame-pointer", "-fno-optimize-sibling-calls"]
-    flags = ["-O2", "-std=gnu11", *frames, "-fno-lto", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-Wall", "-Wextra"]
+    flags = [
+        "-O2",
+        "-std=gnu11",
+        *frames,
+        "-fno-lto",
+        "-ffp-contract=off",
+        "-fno-math-errno",
+        "-fvisibility=hidden",
+        "-Wall",
+        "-Wextra",
+    ]
     if platform.machine() in ("x86_64", "AMD64"):
         flags.append("-fcf-protection=none")  # switching stacks is not what a shadow stack expects
     builder.set_source(

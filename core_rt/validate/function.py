@@ -1,10 +1,11 @@
 """`validate_body`: one pass over a function body that decodes, validates and yields what the emitter reads.
 
-Theory of operation: the algorithm is that of the specification's appendix, over a stack of types (`BodyState`). The
+Theory of operation: most bodies are plain and valid, and C reads them (`core_rt.validate.plain`); what it leaves is done
+here. The algorithm is that of the specification's appendix, over a stack of types (`BodyState`). The
 loop in `_run` knows a handful of frequent instructions and does them without a call while their typing is plain (the
 operands are on the stack and exactly of the types wanted); whatever is not so plain goes to the rule of the instruction
-in `dispatch`, which starts over after the opcode. So the loop is only ever a short cut: leaving out any `if` of it
-changes nothing but the time.
+in `dispatch`, which starts over after the opcode. So the loop is only ever a short cut, as the C code is: leaving out any
+`if` of it changes nothing but the time.
 
 An instruction's record is `(op, imm, offset)`. Immediates are as the table in `core_rt.opcodes` says; further kinds:
 
@@ -41,6 +42,7 @@ from core_rt.errors import DecodeError, ValidationError
 from core_rt.opcodes import OPCODES, PREFIXES, Opcode
 from core_rt.types import I32, FuncType, RefType, ValType
 from core_rt.validate.dispatch import BINARY, GET, I32_CONST, LOAD, SET, STORE, UNARY, dispatch_for, illegal
+from core_rt.validate.plain import read_plain
 from core_rt.validate.state import FUNC, BodyState
 
 __all__ = ["FuncBody", "Uses", "validate_body"]
@@ -117,6 +119,9 @@ def validate_body(module: DecodedModule, defined_index: int) -> FuncBody:
     """
     start, end = module.bodies[defined_index]
     func_type = module.funcs[module.num_imported_funcs + defined_index].func
+    plain = read_plain(module, defined_index)
+    if plain is not None:
+        return FuncBody(func_type, plain[0], plain[1], _uses(plain[2]))
     state = BodyState(module, func_type, bytes(module.data[start:end]))
     try:
         state.read_locals()
@@ -128,18 +133,19 @@ def validate_body(module: DecodedModule, defined_index: int) -> FuncBody:
         raise DecodeError(UNEXPECTED_END, end) from None
     except (DecodeError, ValidationError) as error:
         raise type(error)(error.message, start + (error.offset or 0)) from None
-    return FuncBody(func_type, state.locals, state.code, _uses(state))
+    uses = _uses({instr[0] for instr in state.code})
+    if any(isinstance(t, RefType) for t in {*state.locals, *state.func_type.results}):
+        uses |= Uses.REFS
+    return FuncBody(func_type, state.locals, state.code, uses)
 
 
-def _uses(state: BodyState) -> Uses:
+def _uses(ops: set[int]) -> Uses:
     uses = Uses(0)
     table = _USES
-    for op in {instr[0] for instr in state.code}:
+    for op in ops:
         found = table.get(op)
         if found is not None:
             uses |= found
-    if any(isinstance(t, RefType) for t in {*state.locals, *state.func_type.results}):
-        uses |= Uses.REFS
     return uses
 
 
