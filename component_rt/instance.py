@@ -255,11 +255,6 @@ class RuntimeOptions:
         return self._runtime.context_of(instance, owner, self._options, between_guests)
 
     @property
-    def has_callback(self) -> bool:
-        """Whether there is a callback."""
-        return self._options.callback is not None
-
-    @property
     def post_return(self) -> Func | None:
         """The post-return function; looked up when it is first needed."""
         found = self._post_return

@@ -52,7 +52,6 @@ from component_rt.valtypes import (
     TypeName,
     ValType,
     VariantType,
-    despecialize,
 )
 
 if TYPE_CHECKING:
@@ -103,7 +102,6 @@ __all__ = [
     "ValType",
     "ValueExtern",
     "VariantType",
-    "despecialize",
 ]
 
 

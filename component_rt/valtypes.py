@@ -65,7 +65,6 @@ __all__ = [
     "TypeName",
     "ValType",
     "VariantType",
-    "despecialize",
     "under_names",
 ]
 
@@ -626,22 +625,3 @@ def under_names(t: T, like: T, known: dict[tuple[int, int], Any] | None = None) 
         changed = like.name is not t.name or any(a is not b for a, b in zip(children, t.children(), strict=True))
         made = known[key] = t.rebuild(children, like.name) if changed else t
     return made
-
-
-def despecialize(t: ValType) -> ValType:
-    """The fundamental type that a specialized one stands for (Explainer, "Specialized value types").
-
-    `string` and `flags` stay, as in the reference semantics, for the canonical ABI treats them apart.
-    """
-    match t:
-        case TupleType(ts=ts):
-            return RecordType([FieldType(str(i), u) for i, u in enumerate(ts)])
-        case EnumType(labels=labels):
-            return VariantType([CaseType(label) for label in labels])
-        case OptionType(t=u):
-            return VariantType([CaseType("none"), CaseType("some", u)])
-        case ResultType(ok=ok, error=error):
-            return VariantType([CaseType("ok", ok), CaseType("error", error)])
-        case MapType(k=k, v=v):
-            return ListType(TupleType([k, v]))
-    return t

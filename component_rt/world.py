@@ -32,23 +32,16 @@ from component_rt.types import (
 from wit import model as w
 from wit.names import is_interface_name, parse_interface_id, parse_plain_name, strong_key
 
-__all__ = ["package_of", "world_of"]
+__all__ = ["world_of"]
 
 ROOT = "root"
 """Name of the world, and of the namespace of its package `root:component`."""
 
 
 def world_of(component: ValidatedComponent | ComponentType) -> w.World:
-    """The world that a component targets. Its `package` is `root:component`, which leads to all others."""
+    """The world that a component targets. Its `package` is `root:component`: `wit.to_text` of it shows all that it refers to."""
     t = component.type if isinstance(component, ValidatedComponent) else component
     return _Builder().build(t)
-
-
-def package_of(component: ValidatedComponent | ComponentType) -> w.Package:
-    """The package of `world_of`; `wit.to_text` of it is a document with everything that the component refers to."""
-    package = world_of(component).package
-    assert package is not None
-    return package
 
 
 _Owner = w.Interface | w.World

@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from core_rt import native
-from core_rt.errors import StoreError
 from core_rt.native import ffi
 from core_rt.types import DefType, FuncType
 from core_rt.values import (
@@ -36,7 +35,7 @@ from core_rt.vm import structs
 if TYPE_CHECKING:
     from core_rt.store import Store
 
-__all__ = ["Func", "check_same_store", "func_at", "host_func", "python_func"]
+__all__ = ["Func", "func_at", "host_func", "python_func"]
 
 PLAIN_CALLS = 8
 """So many calls of a function are done without code of their own for its signature."""
@@ -439,9 +438,3 @@ def _several(function: object, results: Any, wanted: int) -> Sequence[Any]:
     if not isinstance(results, Sequence) or isinstance(results, str | bytes) or len(results) != wanted:
         raise TypeError(f"host function {function!r} must return {wanted} values, not {results!r}")
     return results
-
-
-def check_same_store(store: Store, item: Any) -> None:
-    """Raise `StoreError` unless the item belongs to the store."""
-    if item.store is not store:
-        raise StoreError(f"{item!r} belongs to another store")

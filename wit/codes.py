@@ -23,7 +23,6 @@ __all__ = [
     "PREAMBLE",
     "PRIM_CODES",
     "RESOURCE_TYPE",
-    "SECTION_COMPONENT_NAMES",
     "SECTION_CUSTOM",
     "SECTION_EXPORT",
     "SECTION_TYPE",
@@ -37,7 +36,6 @@ __all__ = [
 PREAMBLE = b"\0asm\x0d\0\x01\0"
 
 SECTION_CUSTOM, SECTION_TYPE, SECTION_EXPORT = 0, 7, 11
-SECTION_COMPONENT_NAMES = "component-name"
 PACKAGE_DOCS = "package-docs"
 """The custom section in which wasm-tools keep docs and gates, which no type has room for."""
 

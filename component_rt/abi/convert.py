@@ -28,7 +28,6 @@ __all__ = [
     "char_code",
     "enum_index",
     "extra_keys",
-    "f32_list",
     "flag_bits",
     "float_list",
     "int_list",
@@ -189,9 +188,6 @@ def float_list(typecode: str) -> Any:
             raise Mismatch from None
 
     return convert
-
-
-f32_list = float_list("f")
 
 
 def as_map(value: Any) -> Sequence[tuple[Any, Any]]:

@@ -21,9 +21,6 @@ from component_rt.abi.mismatch import HandleMismatch, Mismatch
 
 __all__ = ["Mismatch", "explain", "explain_value"]
 
-ArgumentError = TypeError | ValueError | OverflowError
-
-
 @attrs.define
 class _Found(Exception):
     kind: type[Exception]

@@ -23,7 +23,7 @@ __all__ = ["GuestText", "bad_text", "string_loader", "string_storer", "text_enco
 Realloc = Callable[[int, int, int, int], int]
 """`realloc(old, old_size, align, new_size)`: a checked address of `new_size` bytes in the guest."""
 
-_UTF8, _UTF16, _LATIN1 = "utf-8", "utf-16-le", "latin-1"
+_UTF16, _LATIN1 = "utf-16-le", "latin-1"
 
 
 class GuestText(str):

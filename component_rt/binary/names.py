@@ -9,9 +9,6 @@ from core_rt.errors import DecodeError
 
 __all__ = ["read_names"]
 
-MAX_NAMES = 1_000_000
-
-
 def read_names(r: Reader, before: Names) -> Names:
     """The names in `r`, added to those of an earlier section of that name."""
     component = before.component

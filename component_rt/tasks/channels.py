@@ -204,14 +204,6 @@ class ReceiveItems(_Receiver, trio.abc.ReceiveChannel[Any]):
             await trio.lowlevel.checkpoint()
         return self._items.pop()
 
-    def receive_nowait(self) -> Any:
-        """An element that has come already. Raises `trio.WouldBlock` if there is none."""
-        if not self._items:
-            if not self._reader.given:
-                raise trio.WouldBlock
-            self._items = list(reversed(self._reader.given.pop(0)))
-        return self._items.pop()
-
     def detach(self, of: Any, resource: Callable[[Any], Any]) -> SharedBase:
         if self._items:
             raise ValueError("a stream that is being read cannot be given away")

@@ -11,7 +11,6 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from core_rt.compile.emitter import Emitter, Label
@@ -53,11 +52,6 @@ def edge(f: Emitter, label: Label, block: str | None = None) -> None:
             use_waiting(f, left)
             if left is label:
                 break
-
-
-def _gc_flags(f: Emitter, label: Label, columns: Sequence[Sequence[str]]) -> list[bool]:
-    gc = f.gc_values
-    return [any(v in gc for v in column) for column in columns] if gc else [False] * len(columns)
 
 
 def join(f: Emitter, label: Label) -> None:

@@ -34,7 +34,6 @@ _DEPTH: Final = s.VMHeapType["depth"]
 _DISPLAY: Final = s.VMHeapType["display"]
 _HEADER: Final = s.HEAP_HEADER
 
-_FUNCTIONS: Final = (AbsHeap.FUNC, AbsHeap.NOFUNC)
 _TOPS: Final = (AbsHeap.ANY, AbsHeap.EXTERN, AbsHeap.EXN, AbsHeap.FUNC)
 _BOTTOMS: Final = (AbsHeap.NONE, AbsHeap.NOEXTERN, AbsHeap.NOEXN, AbsHeap.NOFUNC)
 _KINDS: Final = {AbsHeap.STRUCT: s.HEAP_STRUCT, AbsHeap.ARRAY: s.HEAP_ARRAY}

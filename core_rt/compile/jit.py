@@ -85,11 +85,6 @@ class Jit:
         self._context_uses = 0
 
     @property
-    def llvm_version(self) -> tuple[int, ...]:
-        """Of LLVM itself."""
-        return tuple(llvm.llvm_version_info)
-
-    @property
     def processor(self) -> tuple[str, str]:
         """LLVM's name of the processor that code is made for, and its features."""
         return _processor(self.machine)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable
 from functools import partial
-from typing import Final
 
 from core_rt.compile.elf import ElfObject
 
@@ -17,7 +16,6 @@ __all__ = ["LineTable", "line_program", "line_table", "run_line_program"]
 
 _COPY, _ADVANCE_PC, _ADVANCE_LINE, _SET_FILE, _SET_COLUMN, _CONST_ADD_PC, _FIXED_ADVANCE_PC = 1, 2, 3, 4, 5, 8, 9
 _END_SEQUENCE, _SET_ADDRESS = 1, 2
-_IGNORED: Final = frozenset((_SET_FILE, _SET_COLUMN, 12))
 
 
 def _uleb(data: bytes, at: int) -> tuple[int, int]:

@@ -14,17 +14,12 @@ from core_rt.compile.handlers import emits
 from core_rt.compile.memory import operand64
 from core_rt.compile.signature import ZERO, is_funcref, lltype
 from core_rt.errors import TrapCode
-from core_rt.types import DefType, RefType
+from core_rt.types import RefType
 from core_rt.vm import structs as s
 
 if TYPE_CHECKING:
     from core_rt.compile.emitter import Emitter
     from core_rt.types import HeapType
-
-
-def is_pointer(f: Emitter, valtype: Any) -> bool:
-    """Whether an operand is a `ptr`; instructions without a type ask the validator's note on the operand."""
-    return isinstance(valtype, RefType) and is_funcref(valtype)
 
 
 @emits("ref.null")
@@ -150,6 +145,3 @@ def _init(f: Emitter, imm: tuple[int, int]) -> None:
 @emits("elem.drop")
 def _elem_drop(f: Emitter, segment: int) -> None:
     f.builtin("elem_drop", str(segment))
-
-
-__all__ = ["DefType", "is_pointer"]

@@ -29,7 +29,6 @@ from component_rt.types import (
     TupleType,
     TypeName,
     VariantType,
-    despecialize,
 )
 from component_rt.validate.substitute import Substitution
 
@@ -64,10 +63,6 @@ def test_specialized_types_are_types_of_their_own():
     assert TupleType([U8]) != RecordType([("0", U8)])
     assert EnumType(["a"]) != FlagsType(["a"])
     assert EnumType(["a"]) != VariantType([("a", None)])
-    assert despecialize(EnumType(["a"])) == VariantType([("a", None)])
-    assert despecialize(TupleType([U8])) == RecordType([("0", U8)])
-    assert despecialize(MapType(STRING, U8)) == ListType(TupleType([STRING, U8]))
-    assert despecialize(STRING) is STRING
 
 
 def test_parameter_names_count():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from component_rt.world import package_of, world_of
+from component_rt.world import world_of
 from tests.component.component_wat import validate
 from wit import model as w
 from wit import parse
@@ -13,7 +13,7 @@ from wit.printer import to_text
 
 def shown(text: str) -> str:
     """The document of a component's world; it must come back the same when parsed."""
-    package = package_of(validate(text))
+    package = world_of(validate(text)).package
     document = to_text(package)
     assert parse(document).root == package
     return document

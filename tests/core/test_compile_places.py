@@ -27,10 +27,6 @@ TRAPS = """(module
   (func (export "outer") (param i32) (call $inner (local.get 0))))"""
 
 
-def opcode_at(data: bytes, offset: int) -> int:
-    return data[offset]
-
-
 @pytest.fixture(params=TIERS)
 def world(request):
     return World(core_rt.Config(tiers=request.param, cache=False))
