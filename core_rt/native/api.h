@@ -212,7 +212,7 @@ void vm_segments_copy(uint8_t *memory, const uint8_t *data, const uint32_t *word
 #define BODY_VALUE_INT 0 /* b, signed */
 #define BODY_VALUE_BITS 1 /* b, unsigned */
 #define BODY_VALUE_MEMARG 2 /* (a, b, 0) */
-#define BODY_VALUE_BLOCK 3 /* a: type index, or BODY_TYPE_BYTE + a byte; b: the stretch of `sets`, first | end << 32 */
+#define BODY_VALUE_BLOCK 3 /* a: type index, or BODY_TYPE_BYTE + a byte; b: where in `sets` a bit for each local tells whether it is assigned inside */
 #define BODY_VALUE_LOOP 4 /* the same; the value before it: operands under the parameters, count | first in `below` << 32, or -1 */
 #define BODY_VALUE_TABLE 5 /* a: first in `targets`; b: how many before the default */
 #define BODY_VALUE_PAIR 6 /* (a, b) */
@@ -239,11 +239,12 @@ typedef struct VMBody {
   uint32_t *ops;
   uint32_t *values;
   uint32_t *offsets;
-  uint32_t *sets;
   uint32_t *targets;
   uint64_t *extras;
+  uint64_t *sets;
   uint32_t extra_count;
   uint32_t set_count;
+  uint32_t set_room;
   uint32_t target_count;
   uint32_t below_count;
   uint32_t local_count;

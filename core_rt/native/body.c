@@ -12,7 +12,7 @@
 enum { UNKNOWN = 0, I32 = 0x7f, I64 = 0x7e, F64 = 0x7c };
 
 #define STACK_MOST 4096
-#define NESTING_MOST 256
+#define NESTING_MOST 2048
 #define PREFIX_FC 0xfc
 #define PREFIXED 32
 #define NOT_PLAIN UINT32_MAX
@@ -24,6 +24,7 @@ typedef struct Frame {
   uint32_t param_count, result_count;
   uint32_t height;
   uint32_t value;   /* number of its VMBody value */
+  uint32_t begun;   /* how often locals had been assigned */
   uint32_t checked; /* by the br_table at this instruction, plus one */
   uint8_t kind;     /* BODY_*, or FUNCTION */
   uint8_t unreachable;
@@ -37,7 +38,8 @@ typedef struct Pass {
   uint32_t count; /* instructions */
   uint32_t height;
   uint32_t depth; /* frames, the function's included */
-  uint64_t set_work;
+  uint32_t assignments;
+  uint32_t assigned[BODY_LOCALS_MOST]; /* the last assignment of a local */
   uint8_t stack[STACK_MOST];
   uint8_t locals[BODY_LOCALS_MOST];
   Frame frames[NESTING_MOST];
@@ -226,7 +228,8 @@ static int open_block(Pass *p, uint32_t kind, uint32_t op, uint32_t at) {
       out->below_count += p->height;
     }
   }
-  frame.value = value_of(p, what, type, out->set_count);
+  frame.value = value_of(p, what, type, 0);
+  frame.begun = p->assignments;
   emit(p, op, frame.value, at);
   return enter(p, &frame);
 }
@@ -239,7 +242,21 @@ static int else_arm(Pass *p) {
   return push_all(p, frame->params, frame->param_count);
 }
 
-/* `end`. Which locals were assigned inside is a stretch of `sets`; code that would make that quadratic is not plain. */
+/* Writes which locals were assigned in the innermost frame: a bit each. */
+static int write_assigned(Pass *p, const Frame *frame) {
+  VMBody *out = p->out;
+  uint32_t words = (out->local_count + 63) / 64;
+  CHECK(words <= out->set_room - out->set_count);
+  p->out->extras[2 * (uint64_t)(frame->value - BODY_COMMON) + 1] = out->set_count;
+  uint64_t *sets = out->sets + out->set_count;
+  memset(sets, 0, 8 * (size_t)words);
+  if (p->assignments > frame->begun)
+    for (uint32_t i = 0; i < out->local_count; i++) sets[i / 64] |= (uint64_t)(p->assigned[i] > frame->begun) << i % 64;
+  out->set_count += words;
+  return 1;
+}
+
+/* `end`. */
 static int close_block(Pass *p) {
   CHECK(leave(p));
   Frame frame = *top(p);
@@ -249,10 +266,7 @@ static int close_block(Pass *p) {
   }
   p->depth--;
   if (!p->depth) return 1;
-  uint64_t *assigned = p->out->extras + 2 * (uint64_t)(frame.value - BODY_COMMON) + 1;
-  p->set_work += p->out->set_count - *assigned;
-  CHECK(p->set_work <= 65536 + 16 * (uint64_t)p->count);
-  *assigned |= (uint64_t)p->out->set_count << 32;
+  CHECK(write_assigned(p, &frame));
   return push_all(p, frame.results, frame.result_count);
 }
 
@@ -435,7 +449,7 @@ static int instructions(Pass *p, const uint32_t *table) {
     case BODY_TEE:
       CHECK(read_u32(p, &index) && index < out->local_count && pop(p, p->locals[index]));
       if (kind == BODY_TEE) CHECK(push(p, p->locals[index]));
-      out->sets[out->set_count++] = index;
+      p->assigned[index] = ++p->assignments;
       value = integer(p, index);
       break;
     case BODY_INTEGER:
@@ -489,23 +503,31 @@ static int declare_locals(Pass *p, const Frame *function) {
   return 1;
 }
 
+static uint32_t read_body(Pass *p, const uint32_t *table, uint32_t type) {
+  VMBody *out = p->out;
+  Frame function = {.kind = FUNCTION};
+  CHECK(signature(p, type, &function) && declare_locals(p, &function));
+  memcpy(out->locals, p->locals, out->local_count);
+  memset(p->assigned, 0, sizeof(uint32_t) * out->local_count);
+  function.param_count = 0; /* they are locals */
+  CHECK(enter(p, &function) && instructions(p, table));
+  return p->count;
+}
+
 /* Reads the body of `length` bytes that stands at `start` in the module, of a function of type `type`; gives the number of instructions, or 0 if
- * that is for Python to do. The arrays in `out` have room for `length` items, `extras` for twice as many pairs (a loop may take two). */
+ * that is for Python to do. The arrays in `out` have room for `length` items, `extras` for as many pairs, `sets` for `set_room`. */
 uint32_t vm_read_body(const VMBodyModule *module, const uint32_t *table, const uint8_t *data, uint32_t start, uint32_t length,
                       uint32_t type, VMBody *out) {
-  Pass p;
-  p.module = module;
-  p.out = out;
-  p.data = data;
-  p.at = p.count = p.height = p.depth = 0;
-  p.set_work = 0;
-  p.end = length;
-  p.start = start;
+  Pass *p = malloc(sizeof *p);
+  if (!p) return 0;
+  p->module = module;
+  p->out = out;
+  p->data = data;
+  p->at = p->count = p->height = p->depth = p->assignments = 0;
+  p->end = length;
+  p->start = start;
   out->extra_count = out->set_count = out->target_count = out->below_count = out->local_count = 0;
-  Frame function = {.kind = FUNCTION};
-  CHECK(signature(&p, type, &function) && declare_locals(&p, &function));
-  memcpy(out->locals, p.locals, out->local_count);
-  function.param_count = 0; /* they are locals */
-  CHECK(enter(&p, &function) && instructions(&p, table));
-  return p.count;
+  uint32_t count = read_body(p, table, type);
+  free(p);
+  return count;
 }

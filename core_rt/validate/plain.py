@@ -150,7 +150,8 @@ def read_plain(module: DecodedModule, defined_index: int) -> tuple[list[ValType]
     out.ops = ops = _new("uint32_t[]", length)
     out.values = numbers = _new("uint32_t[]", length)
     out.offsets = offsets = _new("uint32_t[]", length)
-    out.sets = sets = _new("uint32_t[]", length)
+    out.sets = sets = _new("uint64_t[]", length)
+    out.set_room = length
     out.targets = targets = _new("uint32_t[]", length)
     out.extras = extras = _new("uint64_t[]", 2 * length)
     data = ffi.from_buffer("uint8_t[]", module.data[start:end])
@@ -170,7 +171,9 @@ def _values(shape: _Shape, out: Any, extras: list[int], sets: Any, targets: Any)
     """A body's own values."""
     values: list[Any] = []
     append = values.append
-    assigned = ffi.unpack(sets, out.set_count) if out.set_count else []
+    size = (out.local_count + 63) // 64 * 8
+    bits = ffi.buffer(sets, 8 * out.set_count)[:]
+    known: dict[bytes, frozenset[int]] = {}
     words = iter(extras)
     before = 0
     for head, b in zip(words, words):
@@ -184,7 +187,10 @@ def _values(shape: _Shape, out: Any, extras: list[int], sets: Any, targets: Any)
                 params, results = (), _BLOCKS[a - _TYPE_BYTE]
             else:
                 params, results = shape.blocks[a]
-            inside = {*assigned[b & _MASK : b >> 32]}
+            key = bits[8 * b : 8 * b + size]
+            inside = known.get(key)
+            if inside is None:
+                inside = known[key] = _bits(int.from_bytes(key, "little"))
             if kind == _BLOCK:
                 append((params, results, inside))
             else:
@@ -204,6 +210,16 @@ def _values(shape: _Shape, out: Any, extras: list[int], sets: Any, targets: Any)
             append((tuple(labels), default))
         before = b
     return values
+
+
+def _bits(word: int) -> frozenset[int]:
+    """Which bits are set."""
+    found = []
+    while word:
+        low = word & -word
+        found.append(low.bit_length() - 1)
+        word ^= low
+    return frozenset(found)
 
 
 _INT: Final = _shim.BODY_VALUE_INT
