@@ -134,10 +134,10 @@ def _run_in_trio(linker: rt.Linker, component: rt.Component, grants: Grants, pla
     """The same as for other components, in a trio store, which ends when all that the guest has written is out."""
     import trio
 
-    import component_rt as rt
+    from component_rt.tasks.driver import open_store
 
     async def work() -> int:
-        async with rt.open_store(linker.engine, limits=make_limits(grants)) as store:
+        async with open_store(linker.engine, limits=make_limits(grants)) as store:
             if grants.fuel is not None:
                 store.fuel = grants.fuel
             instance = await linker.instantiate_async(store, component)

@@ -107,7 +107,7 @@ class OpenFile:
             self._budget.give()
 
 
-def append(fd: int, data: bytes) -> int:
+def append(fd: int, data: bytes | memoryview) -> int:
     """Write at the end of a file, atomically where the kernel can (RWF_APPEND); returns the number of bytes."""
     try:
         return os.pwritev(fd, [data], 0, os.RWF_APPEND)

@@ -86,7 +86,8 @@ class FileSupply(Supply):
         try:
             return self._came(os.pread(self._file.fd, BYTES, self._position))
         except OSError as error:
-            return self._fail(error)
+            self._fail(error)
+            return None
 
     def next_async(self) -> bytes | Coroutine[Any, Any, bytes | None] | None:
         assert self._file is not None
@@ -97,7 +98,10 @@ class FileSupply(Supply):
         except BlockingIOError:
             return self._in_thread()
         except OSError as error:
-            return self._in_thread() if error.errno in _CANNOT_TELL else self._fail(error)
+            if error.errno in _CANNOT_TELL:
+                return self._in_thread()
+            self._fail(error)
+            return None
         return self._came(bytes(memoryview(self._buffer)[:count]))
 
     async def _in_thread(self) -> bytes | None:
@@ -108,7 +112,8 @@ class FileSupply(Supply):
         try:
             return self._came(await trio.to_thread.run_sync(os.pread, file.fd, BYTES, self._position))
         except OSError as error:
-            return self._fail(error)
+            self._fail(error)
+            return None
 
     def _came(self, data: bytes) -> bytes | None:
         self._position += len(data)
