@@ -134,7 +134,7 @@ def _run_in_trio(linker: rt.Linker, component: rt.Component, grants: Grants, pla
     """The same as for other components, in a trio store, which ends when all that the guest has written is out."""
     import trio
 
-    from component_rt.tasks.driver import open_store
+    from component_rt.tasks.opening import open_store
 
     async def work() -> int:
         async with open_store(linker.engine, limits=make_limits(grants)) as store:
