@@ -1,4 +1,4 @@
-"""Compute kernels written in C: in the optimised tier, in quick code, and how long it takes to get from one to the other.
+"""Compute kernels written in C: in the optimised tier, in quick code, in the interpreter, and how long it takes to get from one to another.
 
 Results must be equal on both sides.
 """
@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import wasmtime
 
 import core_rt
 from core_rt.config import Tiers
+from core_rt.interpret import functions
 
 from .guests import guest
 from .rows import Figures, Pair, mean, process_seconds, row
@@ -51,6 +53,31 @@ def _kernel(file: str, export: str, arguments: tuple[int, ...], tiers: Tiers) ->
         )
 
 
+# The same with a twentieth or so of the work, for the interpreter, which is kept from asking for machine code.
+SMALL = (
+    ("k_fib", "fib", (27,)),
+    ("k_interp", "interp", (150_000,)),
+    ("k_json", "json", (200, 50)),
+    ("k_mandel", "mandelbrot", (150, 150, 200)),
+    ("k_matmul", "matmul", (96,)),
+    ("k_memcpy", "byteloop", (1 << 16, 40)),
+    ("k_nbody", "nbody", (25_000,)),
+    ("k_qsort", "quicksort", (25_000,)),
+    ("k_regex", "regex", (500,)),
+    ("k_sha256", "run", (50,)),
+    ("k_sieve", "sieve", (200_000,)),
+)
+
+
+def _interpreted(file: str, export: str, arguments: tuple[int, ...]) -> Iterator[Pair]:
+    before = functions.BUDGET
+    functions.BUDGET = 1 << 60
+    try:
+        yield from _kernel(file, export, arguments, "lazy")
+    finally:
+        functions.BUDGET = before
+
+
 def _register(topic: str, tiers: Tiers, file: str, export: str, arguments: tuple[int, ...]) -> None:
     row(topic, f"{file}: {export}{arguments}")(lambda: _kernel(file, export, arguments, tiers))
 
@@ -61,6 +88,9 @@ for _entry in KERNELS:
     _register("kernels", "optimized", *_entry)
 for _entry in KERNELS:
     _register("quick code", "off", *_entry)
+mean("interpreter")
+for _file, _export, _arguments in SMALL:
+    row("interpreter", f"{_file}: {_export}{_arguments}")(partial(_interpreted, _file, _export, _arguments))
 
 
 # Calls of some milliseconds; the times at which they end, and what they took.

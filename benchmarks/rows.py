@@ -111,10 +111,10 @@ def row(
     return register
 
 
-_MEANS: dict[str, float] = {}
+_MEANS: dict[str, float | None] = {}
 
 
-def mean(topic: str, *, target: float) -> None:
+def mean(topic: str, *, target: float | None = None) -> None:
     """The geometric mean of a topic's ratios is a row of its own, with this target."""
     _MEANS[topic] = target
 

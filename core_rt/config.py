@@ -100,9 +100,10 @@ class Config(Features):
     opt_level: int = 2
     """LLVM's optimisation level, 0..3, of optimised code."""
     tiers: Tiers = "lazy"
-    """"lazy": a function is compiled quickly at its first call, and where guests spend their time code is optimised in the
-    background. "off": the same without the background, and without what the cache holds of it. "eager": as "lazy",
-    but all functions are compiled quickly when the module is made. "optimized": the module waits for optimised code."""
+    """"lazy": functions are interpreted at first; those that are called or loop some thousand times are compiled quickly, and where guests
+    spend their time code is optimised in the background. "off": functions are compiled quickly at their first call, and that is all.
+    "eager": all functions are compiled quickly when the module is made, and optimised as with "lazy". "optimized": the module waits
+    for optimised code."""
     cache: bool | Path = attrs.field(default=True, converter=_cache_setting)
     """Keep optimised code on disk: in the user's cache folder (True), in this folder (a path), not at all (False)."""
     epoch_interruption: bool = True

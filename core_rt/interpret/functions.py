@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Functions", "Hot", "Interpreted"]
 
-BUDGET: Final = 3000
+BUDGET: int = 3000
 BUDGET_PER_WORD: Final = 16
 """Entries and loop heads after which a function gets machine code. That takes 0.3 ms and 10 µs for each of its words, in which time the
 interpreter runs about as often through the function or one of its loops; programs that ran so long are likely to run on for as long."""

@@ -171,16 +171,17 @@ void vm_interpret_run(
   memset(s + f->params, 0, f->locals * sizeof *s);
   memcpy(s + f->constants_at, f->constants, f->constant_count * sizeof *s);
   VMMemoryDefinition *const memory = definition(vmctx, f->memory, f->memory_imported);
-  uint64_t w;
+  uint8_t *const base = memory->base; /* which never changes; nothing, where the module has no memory */
+  const uint16_t *w; /* the parts of the word: loading them is faster than taking a register apart */
 
-#define A ((w >> 16) & 0xffff)
-#define B ((w >> 32) & 0xffff)
-#define C (w >> 48)
-#define UPPER ((uint32_t)(w >> 32))
+#define A ((uint64_t)w[1])
+#define B ((uint64_t)w[2])
+#define C ((uint64_t)w[3])
+#define UPPER (w[2] | (uint32_t)w[3] << 16)
 #define NEXT \
   do { \
-    w = *ip++; \
-    goto *labels[w & 0xffff]; \
+    w = (const uint16_t *)ip++; \
+    goto *labels[*w]; \
   } while (0)
 #define HERE (*at = (uint64_t)ip)
 #define TRAP(code) \
@@ -190,8 +191,8 @@ void vm_interpret_run(
     __builtin_unreachable(); \
   } while (0)
 #define JUMP(distance) (ip += (int64_t)(distance))
-#define JUMP_UPPER JUMP((int32_t)(w >> 32))
-#define JUMP_C JUMP((int16_t)(w >> 48))
+#define JUMP_UPPER JUMP((int32_t)UPPER)
+#define JUMP_C JUMP((int16_t)w[3])
 #define GATHER(count) \
   for (uint64_t k = 0, n = (count); k < n; k++) outgoing[k] = s[ip[k / 4] >> 16 * (k % 4) & 0xffff]
 
@@ -308,9 +309,9 @@ do_MEMORY_FILL: HERE; vm_builtin_memory_fill(vmctx, memory, s[A], (uint32_t)s[B]
 do_MEMORY_INIT: HERE; vm_builtin_memory_init(vmctx, memory, (uint32_t)*ip++, s[A], (uint32_t)s[B], (uint32_t)s[C]); NEXT;
 do_DATA_DROP: vm_builtin_data_drop(vmctx, (uint32_t)A); NEXT;
 #define PLACE(slot, size) \
-  uint64_t place = s[slot] + C, length = LENGTH; \
-  if (UNLIKELY(place > length || length - place < (size))) TRAP(TRAP_MEMORY_OUT_OF_BOUNDS); \
-  uint8_t *pointer = (uint8_t *)memory->base + place
+  uint64_t place = s[slot] + C; /* of two or three summands below 2^32: does not wrap */ \
+  if (UNLIKELY(place + (size) > LENGTH)) TRAP(TRAP_MEMORY_OUT_OF_BOUNDS); \
+  uint8_t *pointer = base + place
 #define LOAD(name, type, extended) \
   do_##name: { \
     PLACE(B, sizeof(type)); \

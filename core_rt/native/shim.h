@@ -16,8 +16,10 @@
  *                                        | guard, 64 KiB, NONE  |
  *                                        +----------------------+ mapping
  *
+ * Guest code is machine code, or words that vm_interpret (interpret.c) runs in frames of its own on the same stack.
+ *
  * Rules:
- * - Code that runs on a fiber (builtins, vm_leave, stubs) never reads a thread-local: the fiber may wake on another thread. It
+ * - Code that runs on a fiber (builtins, vm_leave, stubs, the interpreter) never reads a thread-local: the fiber may wake on another thread. It
  *   finds its fiber through the store: `store.running` is the fiber inside.
  * - Whoever is inside a store owns it: `owner` is the address of the thread's `vm_thread`. Only the owner touches running,
  *   idle, depth. `returned` takes idle fibers from anybody, with atomic operations.
