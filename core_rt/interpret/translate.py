@@ -420,10 +420,13 @@ class _Translator:
     def if_(self, imm: tuple[Any, ...]) -> None:
         """`if`."""
         condition = self.stack.pop()
-        # Nothing may come between a comparison and its branch, so copies are made first where they do not concern it.
+        # Nothing may come between a comparison and its branch, so copies are made first, which do not concern it. Only comparisons:
+        # what can trap stays where backtraces look for it.
         words, kept = self.words, None
         if len(words) > self.barrier and condition >= self.base and words[-1] >> 16 & 0xFFFF == condition:
-            kept = words.pop()
+            operation = words[-1] & 0xFFFF
+            if operation == _I32_EQZ or operation in BRANCHES:
+                kept = words.pop()
         height = self.open(imm)
         for at in range(height, len(self.stack)):
             self.settle(at)
