@@ -7,10 +7,11 @@ from typing import Final
 from core_rt.binary import decode
 from core_rt.compile import writer
 from core_rt.compile.jit import Jit
+from core_rt.interpret import translate
 
 __all__ = ["preload"]
 
-assert decode and writer  # and with that all that writes LLVM text
+assert decode and writer and translate  # and with that all that writes words and LLVM text
 
 # A little of all that ordinary functions consist of.
 _PRELOAD: Final = """

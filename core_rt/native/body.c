@@ -1,7 +1,7 @@
 /* Reading function bodies of the plain kind: numbers in locals, one ordinary memory, calls, structured control. Most code is of this kind.
  *
  * A body is validated as the specification's appendix says ("Validation Algorithm"). It is only accepted or not: whatever is not plain, not
- * valid or beyond a capacity is left to Python (core_rt/validate/function.py), which reads the body from its beginning and says what is wrong
+ * valid or beyond a capacity is left to Python (core_rt/validate/careful.py), which reads the body from its beginning and says what is wrong
  * where. So a check that is too strict costs time, one that is missing costs safety.
  *
  * Types are their bytes in the binary format; UNKNOWN is what unreachable code finds under its stack. What an instruction is, comes from the table

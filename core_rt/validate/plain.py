@@ -2,12 +2,13 @@
 
 C answers with arrays: opcodes, offsets, and numbers of immediates in a list of values whose beginning is the same for all bodies. What
 instructions are plain, and which types and memories, is told to C here, from `core_rt.opcodes` and the decoded module. A body that C
-does not take, which also means any that is not valid, is read by `core_rt.validate.function`.
+does not take, which also means any that is not valid, is read by `core_rt.validate.careful`.
 """
 
 from __future__ import annotations
 
 from array import array
+from functools import cache
 from typing import Any, Final
 
 from core_rt.binary.model import DecodedModule, Instr
@@ -15,13 +16,11 @@ from core_rt.config import DEFAULT_FEATURES
 from core_rt.native import ffi, lib
 from core_rt.opcodes import OPCODES, Opcode
 from core_rt.types import F32, F64, FUNCREF, I32, I64, FuncType, ValType, matches_ref
-from core_rt.validate.state import BOTTOM
 
 __all__ = ["read_plain"]
 
 _shim: Final[Any] = lib
 _NUMBERS: Final[dict[int, ValType]] = {t.code: t for t in (I32, I64, F32, F64)}
-_TYPES: Final[dict[int, ValType]] = {**_NUMBERS, 0: BOTTOM}
 _BLOCKS: Final[dict[int, tuple[ValType, ...]]] = {0x40: (), **{code: (t,) for code, t in _NUMBERS.items()}}
 _LETTERS: Final = {"a": I32, "i": I32, "I": I64, "f": F32, "F": F64}
 _NAMED: Final = {
@@ -84,7 +83,9 @@ def _row(row: Opcode) -> int:
     return kind | operand << 8 | result << 16 | row.number << 24 if kind else 0
 
 
+@cache
 def _table() -> Any:
+    """The table of instructions for C."""
     rows = array("I", bytes(4 * (256 + _PREFIXED)))
     for row in OPCODES:
         if row.code < 256:
@@ -94,7 +95,6 @@ def _table() -> Any:
     return ffi.from_buffer("uint32_t[]", rows)
 
 
-_TABLE: Final = _table()
 _new: Final = ffi.new_allocator(should_clear_after_alloc=False)
 
 
@@ -156,7 +156,7 @@ def read_plain(module: DecodedModule, defined_index: int) -> tuple[list[ValType]
     out.extras = extras = _new("uint64_t[]", 2 * length)
     data = ffi.from_buffer("uint8_t[]", module.data[start:end])
     type_ = shape.types[module.num_imported_funcs + defined_index]
-    count = lib.vm_read_body(shape.c, _TABLE, data, start, length, type_, out)
+    count = lib.vm_read_body(shape.c, _table(), data, start, length, type_, out)
     if not count:
         return None
     unpack = ffi.unpack
@@ -195,9 +195,7 @@ def _values(shape: _Shape, out: Any, extras: list[int], sets: Any, targets: Any)
                 append((params, results, inside))
             else:
                 first = before >> 32
-                below = (
-                    tuple([_TYPES[t] for t in out.below[first : first + (before & _MASK)]]) if before != _MANY else None
-                )
+                below = None if before == _MANY else _below(out.below[first : first + (before & _MASK)])
                 append((params, results, inside, below))
         elif kind == _PAIR:
             append((a, b))
@@ -210,6 +208,15 @@ def _values(shape: _Shape, out: Any, extras: list[int], sets: Any, targets: Any)
             append((tuple(labels), default))
         before = b
     return values
+
+
+def _below(codes: list[int]) -> tuple[ValType, ...]:
+    """Types of operands, which may be unknown."""
+    if 0 not in codes:
+        return tuple([_NUMBERS[code] for code in codes])
+    from core_rt.validate.state import BOTTOM
+
+    return tuple([_NUMBERS.get(code, BOTTOM) for code in codes])
 
 
 def _bits(word: int) -> frozenset[int]:

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from core_rt.errors import EngineBug, ExhaustionError, GuestException, StoreError
 from core_rt.native import ffi
 from core_rt.objects import ArrayRef, ExceptionRef, ObjectRef, StructRef
-from core_rt.opcodes import BY_CODE
 from core_rt.types import AbsHeap, HeapType, RefType, matches_heap, top_of
 from core_rt.vm import structs
 from core_rt.vm.heap import TAG_OFFSET, Heap
@@ -230,6 +229,8 @@ class References:
 
     def constant(self, instance: Instance, op: int, imm: Any, stack: list[int]) -> int:
         """Instructions of constant expressions on references."""
+        from core_rt.opcodes import BY_CODE
+
         mnemonic = BY_CODE[op].mnemonic
         if mnemonic == "ref.i31":
             return (stack.pop() << 1 | 1) & 0xFFFF_FFFF
