@@ -18,6 +18,7 @@ from core_rt.compile.handlers import HANDLERS, emits
 from core_rt.compile.roots import CURRENT, leave_frame
 from core_rt.compile.signature import is_gcref, lltype
 from core_rt.errors import TrapCode
+from core_rt.interpret.operations import FREE
 from core_rt.opcodes import BY_NAME, OPCODES
 from core_rt.types import ValType
 from core_rt.validate.function import Uses
@@ -408,7 +409,7 @@ def write_body(f: Emitter) -> None:
 def write_body_counting(f: Emitter) -> None:
     """As `write_body`, counting fuel: one for each instruction that does something."""
     handlers = HANDLERS
-    free = _FREE
+    free = FREE
     open_function(f)
     code = f.code
     for op, imm, f.offset in code:
@@ -424,7 +425,7 @@ def write_body_with_lines(f: Emitter, location: Callable[[int], int]) -> None:
     arithmetic that follows, and the result has the location of that.
     """
     handlers = HANDLERS
-    free = _FREE
+    free = FREE
     counting = f.unit.fuel
     lines, cold = f.lines, f.cold
     mark = f", !dbg !{location(f.unit.module.bodies[f.unit.current][0])}"
@@ -457,6 +458,3 @@ def _mark(lines: list[str], start: int, before: str, after: str) -> int:
         if first and first[-1] not in ": " and first[:6] != "switch":
             lines[k] = f"{first}{mark}{newline}{rest}"
     return len(lines)
-
-
-_FREE: Final = frozenset(row.code for row in OPCODES if row.mnemonic in ("nop", "drop", "block", "loop", "end", "else"))

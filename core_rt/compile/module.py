@@ -91,8 +91,8 @@ class CompiledModule:
         config = compiler.config
         self.functions: Functions | None = None
         """Those that are interpreted; None where none is."""
-        if config.tiers == "lazy" and not config.consume_fuel:
-            self.functions = Functions(module, layout, compiler.signature)
+        if config.tiers == "lazy":
+            self.functions = Functions(module, layout, compiler.signature, fuel=config.consume_fuel)
 
     # ------------------------------------------------------------------------------------------- addresses
 

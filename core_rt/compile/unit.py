@@ -182,6 +182,8 @@ class Unit:
         head = f"define hidden {sig.result} @{name}(ptr %0, ptr %frame) #0"
         if self.lines:
             head += self._write_with_lines(f, name)
+        elif self.fuel:
+            write_body_counting(f)
         else:
             write_body(f)
         if not f.resume_label:

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Final, final
 
 import attrs
 
-from core_rt.interpret.translate import Loop, Translation, offsets_of, translate
 from core_rt.native import ffi
-from core_rt.validate.function import validate_body
 
 if TYPE_CHECKING:
     from core_rt.binary.model import DecodedModule
+    from core_rt.interpret.translate import Loop, Translation
     from core_rt.native.lib import CData
     from core_rt.types import DefType
     from core_rt.validate.function import FuncBody
@@ -56,10 +55,13 @@ class Functions:
     Thread-safe.
     """
 
-    def __init__(self, module: DecodedModule, layout: ModuleLayout, signature: Callable[[DefType], CData]) -> None:
+    def __init__(
+        self, module: DecodedModule, layout: ModuleLayout, signature: Callable[[DefType], CData], *, fuel: bool = False
+    ) -> None:
         self._module = module
         self._layout = layout
         self._signature = signature
+        self._fuel = fuel
         self._records = array("Q", bytes(16 * max(len(module.bodies), 1)))  # stubs of tailcc entries look here too
         self.table = self._records.buffer_info()[0]
         self._functions: dict[int, Interpreted] = {}
@@ -75,8 +77,12 @@ class Functions:
 
     def begin(self, defined: int) -> bool:
         """Interpret a function from now on; false if it has to be compiled. Raises as `validate_body`."""
+        # Code from the cache needs none of these.
+        from core_rt.interpret.translate import translate
+        from core_rt.validate.function import validate_body
+
         body = validate_body(self._module, defined)
-        translation = translate(self._module, self._layout, body, self._address_of_signature)
+        translation = translate(self._module, self._layout, body, self._address_of_signature, fuel=self._fuel)
         if translation is None:
             return False
         with self._lock:
@@ -169,7 +175,10 @@ class Functions:
             return None
         known = self._offsets.get(found.defined)
         if known is None:
+            from core_rt.interpret.translate import offsets_of
+            from core_rt.validate.function import validate_body
+
             body = validate_body(self._module, found.defined)
-            known = self._offsets[found.defined] = offsets_of(self._module, self._layout, body)
+            known = self._offsets[found.defined] = offsets_of(self._module, self._layout, body, fuel=self._fuel)
         starts, offsets = known
         return found.defined, offsets[bisect_right(starts, word) - 1]

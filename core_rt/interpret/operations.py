@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from core_rt.opcodes import BY_NAME, OPCODES
 from core_rt.vm import words as w
 
-__all__ = ["BRANCHES", "CONSTANTS", "FUSIBLE", "KINDS", "Branch"]
+__all__ = ["BRANCHES", "CONSTANTS", "FREE", "FUSIBLE", "KINDS", "Branch"]
 
 GET, CONST, BINARY, UNARY, LOAD, STORE, NOTHING, OTHER = range(8)
 """local.get; a constant; `a = b operation c`; `a = operation b`; loads; stores; no instruction at all; see `translate.py`."""
@@ -21,6 +21,10 @@ _NO_CODE: Final = frozenset(
     }
 )
 """Slots hold bits, those of 32-bit values with zeros above."""
+
+
+FREE: Final = frozenset(BY_NAME[name].code for name in ("nop", "drop", "block", "loop", "end", "else"))
+"""Instructions that take no fuel."""
 
 
 def _kinds() -> dict[int, tuple[int, int]]:

@@ -10,6 +10,7 @@ Rules:
 - Where control joins, a label's values lie in their places.
 - A comparison that is branched on at once becomes one word with the branch, and a result that goes to a local is written there.
 - Code that cannot be reached is not translated.
+- Where fuel is counted, a run of code begins with a word that takes its price: the same runs as in compiled code (`Emitter.begin_region`).
 
 Not everything is: `translate` gives None for functions that handle vectors, references, exceptions, atomics, tail calls or other memories
 than an ordinary one, and for those that loop and have several results (code could not take over: core_rt/compile/osr.py). They are compiled.
@@ -28,6 +29,7 @@ from core_rt.interpret.operations import (
     BRANCHES,
     CONST,
     CONSTANTS,
+    FREE,
     FUSIBLE,
     GET,
     KINDS,
@@ -125,6 +127,7 @@ class _Translator:
         layout: ModuleLayout,
         body: FuncBody,
         signature: Callable[[DefType], int],
+        fuel: bool = False,
     ) -> None:
         self.module = module
         self.layout = layout
@@ -145,8 +148,12 @@ class _Translator:
         self.constant_slots = {value: count + i for i, value in enumerate(self.constants)}
         self.base = count + len(self.constants)
         """The place of what lies lowest on the stack."""
-        self.code: Iterator[Instr] = iter(body.code)
+        self.fuel = fuel
+        self.code: Iterator[Instr] = self._counted(body.code) if fuel else iter(body.code)
         self.offset = 0
+        self.price = 0
+        """Of the run of code that was begun last, so far."""
+        self.price_word = -1
 
     def run(self) -> None:
         """The pass."""
@@ -154,6 +161,7 @@ class _Translator:
         append, push, pop = words.append, stack.append, stack.pop
         kinds, others = KINDS, _OTHERS
         self.labels.append(_Label(0, len(self.body.type.results), len(self.body.type.results)))
+        self.begin_run(poll=True)
         for op, imm, offset in self.code:
             found = kinds.get(op)
             if found is None:
@@ -189,6 +197,28 @@ class _Translator:
                 place = base + len(stack) - 1
                 append(code | place << 16 | stack[-1] << 32)
                 stack[-1] = place
+
+    # ------------------------------------------------------------------------------------------- fuel
+
+    def _counted(self, code: list[Instr]) -> Iterator[Instr]:
+        for instr in code:
+            if instr[0] not in FREE:
+                self.price += 1
+            yield instr
+
+    def begin_run(self, poll: bool = False) -> None:
+        """A straight run of code begins."""
+        if self.fuel:
+            self.price_word = len(self.words)
+            self.price = 0
+            self.emit("FUEL", poll)
+            self.barrier = len(self.words)
+
+    def end_run(self) -> None:
+        """The run of code ends: its price is known."""
+        if self.price_word >= 0:
+            self.words[self.price_word] |= self.price << 32
+            self.price_word = -1
 
     # ------------------------------------------------------------------------------------------- values
 
@@ -413,9 +443,11 @@ class _Translator:
             elif slot != self.base + height:  # for code that is entered here; this pass goes on with what it knows
                 self.emit("MOVE", self.base + height, slot)
         self.labels.append(_Label(len(below), len(imm[0]), len(imm[1]), len(self.words)))
+        self.end_run()
         self.emit("LOOP", len(self.loops))
         self.loops.append(Loop(self.offset, operands, self.base))
         self.barrier = len(self.words)
+        self.begin_run(poll=True)
 
     def if_(self, imm: tuple[Any, ...]) -> None:
         """`if`."""
@@ -434,18 +466,22 @@ class _Translator:
             words.append(kept)
         label = _Label(height, len(imm[1]), len(imm[1]))
         label.saved = self.stack[:]
+        self.end_run()
         label.else_patch = self.jump_where(condition, False)
         self.labels.append(label)
+        self.begin_run()
 
     def other_arm(self, live: bool) -> None:
         """The `else` of the innermost `if`."""
         label = self.labels[-1]
         assert label.saved is not None and label.else_patch is not None
         if live:
+            self.end_run()
             self.leave(label)
         self.land([label.else_patch])
         self.stack[:] = label.saved
         label.saved = label.else_patch = None
+        self.begin_run()
 
     def else_(self, imm: Any) -> None:
         """`else`."""
@@ -460,6 +496,7 @@ class _Translator:
         label = self.labels[-1]
         if len(self.labels) == 1:
             if live:
+                self.end_run()
                 self.emit_return()
             return True
         self.labels.pop()
@@ -470,15 +507,18 @@ class _Translator:
                 del self.stack[label.height :]
             return live
         if live:
+            self.end_run()
             self.carry(label)
         self.land(label.patches)
         del self.stack[label.height :]
         for _ in range(label.results):
             self.push_place()
+        self.begin_run()
         return True
 
     def skip(self) -> None:
         """Code from here on cannot be reached: read on to where it can."""
+        self.end_run()
         depth = 0
         for op, _, _ in self.code:
             if op in _OPENERS:
@@ -503,12 +543,14 @@ class _Translator:
         """`br_if`."""
         label = self.labels[-1 - depth]
         condition = self.stack.pop()
+        self.end_run()
         if self.carries(label):
             over = self.jump_where(condition, False)
             self.leave(label)
             self.land([over])
         else:
             self.goto(label, self.jump_where(condition, True))
+        self.begin_run()
 
     def br_table(self, imm: tuple[tuple[int, ...], int]) -> None:
         """`br_table`."""
@@ -688,10 +730,15 @@ def _suits(module: DecodedModule, body: FuncBody) -> bool:
 
 
 def translate(
-    module: DecodedModule, layout: ModuleLayout, body: FuncBody, signature: Callable[[DefType], int]
+    module: DecodedModule,
+    layout: ModuleLayout,
+    body: FuncBody,
+    signature: Callable[[DefType], int],
+    *,
+    fuel: bool = False,
 ) -> Translation | None:
-    """The words of a function, or None if it has to be compiled. `signature` gives the address of a `VMSignature`."""
-    translator = _translated(module, layout, body, signature)
+    """The words of a function, or None if it has to be compiled. `signature` gives the address of a `VMSignature`; `fuel`: is counted."""
+    translator = _translated(module, layout, body, signature, fuel)
     if translator is None:
         return None
     words = translator.words
@@ -713,11 +760,12 @@ def _translated(
     layout: ModuleLayout,
     body: FuncBody,
     signature: Callable[[DefType], int],
+    fuel: bool,
     watch: Callable[[_Translator], Iterator[Instr]] | None = None,
 ) -> _Translator | None:
     if not _suits(module, body):
         return None
-    translator = _Translator(module, layout, body, signature)
+    translator = _Translator(module, layout, body, signature, fuel)
     if watch is not None:
         translator.code = watch(translator)
     try:
@@ -727,7 +775,9 @@ def _translated(
     return translator
 
 
-def offsets_of(module: DecodedModule, layout: ModuleLayout, body: FuncBody) -> tuple[list[int], list[int]]:
+def offsets_of(
+    module: DecodedModule, layout: ModuleLayout, body: FuncBody, *, fuel: bool = False
+) -> tuple[list[int], list[int]]:
     """(words, byte offsets in the module): from which word on a function's words stand for the instruction at which offset.
 
     The function is translated once more to find out, because backtraces are rare.
@@ -742,5 +792,5 @@ def offsets_of(module: DecodedModule, layout: ModuleLayout, body: FuncBody) -> t
             offsets.append(instr[2])
             yield instr
 
-    _translated(module, layout, body, lambda type_: 0, watch)
+    _translated(module, layout, body, lambda type_: 0, fuel, watch)
     return starts, offsets

@@ -246,6 +246,15 @@ do_LOOP: {
   }
   NEXT;
 }
+do_FUEL: {
+  int64_t *fuel = &((VMStoreContext *)vmctx->store)->fuel;
+  *fuel -= UPPER;
+  if (UNLIKELY(*fuel < 0) && A) {
+    HERE;
+    vm_builtin_out_of_fuel(vmctx);
+  }
+  NEXT;
+}
 do_RETURN: return;
 do_RETURN_ONE: results[0] = s[A]; return;
 do_RETURN_MANY: {

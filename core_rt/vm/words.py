@@ -15,6 +15,7 @@ CONTROL = (
     "BR_EQ BR_NE BR_LT_S BR_LT_U BR_LE_S BR_LE_U "  # the same with a distance in c, if the i32s in a and b compare so
     "BR_TABLE "  # a: index; upper half: number of targets n; n + 1 words: distances from the first of them
     "LOOP "  # the head of loop a
+    "FUEL "  # takes as much fuel as the upper half says; traps, if a is set and there is none left
     "RETURN RETURN_ONE RETURN_MANY "  # nothing; slot a; a slots, whose numbers follow, four a word
     "CALL CALL_IMPORT CALL_INDIRECT "  # a: number of arguments, whose slots follow as above; b: slot of the first result
     "UNREACHABLE"
