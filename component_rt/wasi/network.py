@@ -72,7 +72,8 @@ class ResolveAddressStream:
     def of(cls, address: Address) -> ResolveAddressStream:
         """A stream of one address that needs no looking up."""
         self = cls()
-        self._addresses.append(address)
+        # One that stands for an address of IPv4 is that address: it never comes out as it is.
+        self._addresses.append(getattr(address, "ipv4_mapped", None) or address)
         self._notice.set()
         return self
 
@@ -104,6 +105,17 @@ class ResolveAddressStream:
         finally:
             budget.give()
             self._notice.set()
+
+    @property
+    def answered(self) -> Notice:
+        """Raised when there is an answer."""
+        return self._notice
+
+    def addresses(self) -> list[Any]:
+        """All addresses of the answer. Raises `Err` if it is none."""
+        if self._error is not None:
+            fail(self._error)
+        return [address_value(address) for address in self._addresses]
 
     def resolve_next_address(self) -> Any:
         """The next address, None after the last; `would-block` while there is no answer yet."""

@@ -1,4 +1,4 @@
-"""Options that TCP and UDP sockets share: hop limit and buffer sizes.
+"""What TCP and UDP sockets share: who closes them, waiting for them, and their options, hop limit and buffer sizes.
 
 The kernel reports twice the buffer size that was asked for (it counts its own bookkeeping); the guest sees what it asked for.
 """
@@ -11,8 +11,9 @@ from component_rt.wasi._values import fail
 from component_rt.wasi.addresses import FAMILY_NAMES
 from component_rt.wasi.config import Budget
 from component_rt.wasi.errno_names import socket_errors
+from component_rt.wasi.pollable import Wake, fd_ready, wait_fd
 
-__all__ = ["HeldSocket", "SharedOptions"]
+__all__ = ["HeldSocket", "Readiness", "SharedOptions", "option_seconds"]
 
 _INT_MAX = (1 << 31) - 1
 
@@ -40,6 +41,25 @@ class HeldSocket:
         self.sock.close()
         if self._taken:
             self.budget.give()
+
+
+class Readiness:
+    """A socket that is waited for; see `pollable.Source`."""
+
+    __slots__ = ("_events", "_held")
+
+    def __init__(self, held: HeldSocket, events: int) -> None:
+        self._held = held
+        self._events = events
+
+    def ready(self) -> bool:
+        return fd_ready(self._held.fd, self._events)
+
+    def wake(self) -> Wake:
+        return Wake(self._held.fd, self._events)
+
+    async def wait(self) -> None:
+        await wait_fd(self._held.fd, self._events)
 
 
 class SharedOptions:

@@ -8,24 +8,23 @@ at once. A call in the wrong state is `invalid-state` and changes nothing.
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import threading
 from typing import Any, ClassVar
 
 from component_rt.wasi._values import enum_name, fail
-from component_rt.wasi.addresses import FAMILIES, endpoint, endpoint_value, kernel_endpoint, make_socket
+from component_rt.wasi.addresses import FAMILIES, make_socket
 from component_rt.wasi.config import Budget, WasiConfig
 from component_rt.wasi.errno_names import socket_errors
 from component_rt.wasi.io import InputStream, OutputStream
 from component_rt.wasi.network import Network
 from component_rt.wasi.pollable import READ, WRITE, Pollable, Wake, fd_ready, wait_fd
-from component_rt.wasi.socket_options import HeldSocket, SharedOptions, option_seconds
+from component_rt.wasi.socket_options import HeldSocket
+from component_rt.wasi.tcp_base import TcpBase
 
-__all__ = ["Tcp", "TcpCreateSocket", "TcpSocket"]
+__all__ = ["SocketInput", "SocketOutput", "Tcp", "TcpCreateSocket", "TcpSocket"]
 
 _CHUNK = 1 << 16
-_BACKLOG = 128
 _DRAIN_SECONDS = 30.0
 
 
@@ -164,24 +163,18 @@ class _Progress:
             await wait_fd(self._socket._held.fd, events)
 
 
-class TcpSocket(SharedOptions):
+class TcpSocket(TcpBase):
     """The resource `wasi:sockets/tcp.tcp-socket`."""
 
-    __slots__ = ("__weakref__", "_backlog", "_held", "_input", "_network", "_output", "state")
+    __slots__ = ("__weakref__", "_input", "_network", "_output")
 
     def __init__(self, sock: socket.socket, budget: Budget, state: str = "unbound") -> None:
-        self._held = HeldSocket(sock, budget)
-        self._backlog = _BACKLOG
+        super().__init__(sock, budget, state)
         self._network: Network | None = None
         self._input: SocketInput | None = None
         self._output: SocketOutput | None = None
-        self.state = state
 
     # -- inside ------------------------------------------------------------------------------------------------------
-
-    def _require(self, *states: str) -> None:
-        if self.state not in states:
-            fail("invalid-state")
 
     def _finish(self, state: str, then: str) -> None:
         if self.state != state:
@@ -192,22 +185,13 @@ class TcpSocket(SharedOptions):
         self._input, self._output = SocketInput(self._held), SocketOutput(self._held)
         return self._input, self._output
 
-    def _option(self, level: int, option: int) -> int:
-        return self._held.sock.getsockopt(level, option)
-
     # -- binding, listening, connecting ------------------------------------------------------------------------------
 
     @socket_errors
     def start_bind(self, network: Network, local_address: Any) -> None:
         """Bind to a local address."""
         self._require("unbound")
-        local = endpoint(local_address)
-        local.check(self._held.family)
-        local.permit(network.policy, "tcp-bind")
-        sock = self._held.sock
-        # A port in TIME_WAIT may be bound again, as the interface asks for.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1 if local.port else 0)
-        sock.bind(local.kernel)
+        self._bind(network.policy, local_address)
         self._network = network
         self.state = "bind-in-progress"
 
@@ -240,24 +224,9 @@ class TcpSocket(SharedOptions):
     def start_connect(self, network: Network, remote_address: Any) -> None:
         """Begin to connect."""
         self._require("unbound", "bound")
-        remote = endpoint(remote_address)
-        remote.check_remote(self._held.family)
         if self._network is not None and self._network.policy is not network.policy:
             fail("invalid-argument")
-        remote.permit(network.policy, "tcp-connect")
-        code = self._held.sock.connect_ex(remote.kernel)
-        if code in (0, errno.EINPROGRESS):
-            self.state = "connecting"
-            return
-        self.state = "closed"
-        self._connect_failed(code)
-
-    @staticmethod
-    def _connect_failed(code: int) -> None:
-        if code in (errno.EADDRNOTAVAIL, errno.EAGAIN):
-            # No ephemeral port was left for the implicit bind.
-            fail("address-in-use")
-        raise OSError(code, os.strerror(code))
+        self._begin_connect(network.policy, remote_address)
 
     @socket_errors
     def finish_connect(self) -> tuple[SocketInput, SocketOutput]:
@@ -266,11 +235,7 @@ class TcpSocket(SharedOptions):
             fail("not-in-progress")
         if not fd_ready(self._held.fd, WRITE):
             fail("would-block")
-        code = self._option(socket.SOL_SOCKET, socket.SO_ERROR)
-        if code:
-            self.state = "closed"
-            self._connect_failed(code)
-        self.state = "connected"
+        self._end_connect()
         return self._streams()
 
     @socket_errors
@@ -292,87 +257,6 @@ class TcpSocket(SharedOptions):
     def subscribe(self) -> Pollable:
         """A pollable for whatever `start-*` began and for `accept`."""
         return Pollable(_Progress(self))
-
-    # -- addresses ---------------------------------------------------------------------------------------------------
-
-    @socket_errors
-    def local_address(self) -> Any:
-        """The address that the socket is bound to."""
-        self._require("bound", "listen-in-progress", "listening", "connecting", "connected")
-        return endpoint_value(kernel_endpoint(self._held.sock.getsockname()))
-
-    @socket_errors
-    def remote_address(self) -> Any:
-        """The peer's address."""
-        self._require("connected")
-        return endpoint_value(kernel_endpoint(self._held.sock.getpeername()))
-
-    def is_listening(self) -> bool:
-        """Whether it is in the `listening` state."""
-        return self.state == "listening"
-
-    # -- options -----------------------------------------------------------------------------------------------------
-
-    @socket_errors
-    def set_listen_backlog_size(self, value: int) -> None:
-        """Ask for a queue of so many connections."""
-        if not value:
-            fail("invalid-argument")
-        if self.state in ("connecting", "connected", "closed"):
-            fail("invalid-state")
-        self._backlog = min(value, 4096)
-        if self.state in ("listen-in-progress", "listening"):
-            self._held.sock.listen(self._backlog)
-
-    @socket_errors
-    def keep_alive_enabled(self) -> bool:
-        """Whether idle connections are probed."""
-        return bool(self._option(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
-
-    @socket_errors
-    def set_keep_alive_enabled(self, value: bool) -> None:
-        """Switch the probing of idle connections."""
-        self._held.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, value)
-
-    @socket_errors
-    def keep_alive_idle_time(self) -> int:
-        """Nanoseconds of silence before the first probe."""
-        return self._option(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) * 1_000_000_000
-
-    @socket_errors
-    def set_keep_alive_idle_time(self, value: int) -> None:
-        """Set the silence before the first probe, rounded up to seconds."""
-        self._held.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, option_seconds(value))
-
-    @socket_errors
-    def keep_alive_interval(self) -> int:
-        """Nanoseconds between probes."""
-        return self._option(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL) * 1_000_000_000
-
-    @socket_errors
-    def set_keep_alive_interval(self, value: int) -> None:
-        """Set the time between probes, rounded up to seconds."""
-        self._held.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, option_seconds(value))
-
-    @socket_errors
-    def keep_alive_count(self) -> int:
-        """How many probes go unanswered before the connection counts as dead."""
-        return self._option(socket.IPPROTO_TCP, socket.TCP_KEEPCNT)
-
-    @socket_errors
-    def set_keep_alive_count(self, value: int) -> None:
-        """Set the number of probes (at most 127, the kernel's limit)."""
-        if not value:
-            fail("invalid-argument")
-        self._held.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, min(value, 127))
-
-    def hop_limit(self) -> int:
-        """How many routers a packet may pass."""
-        return self._get_hops()
-
-    def set_hop_limit(self, value: int) -> None:
-        """Set how many routers a packet may pass."""
-        self._set_hops(value)
 
 
 class TcpCreateSocket:

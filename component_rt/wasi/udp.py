@@ -16,9 +16,18 @@ from component_rt.wasi.pollable import ALWAYS, READ, WRITE, Pollable, Wake, fd_r
 from component_rt.wasi.socket_options import HeldSocket, SharedOptions
 from core_rt.errors import Trap, TrapCode
 
-__all__ = ["IncomingDatagramStream", "OutgoingDatagramStream", "Udp", "UdpCreateSocket", "UdpSocket"]
+__all__ = [
+    "MAX_DATAGRAM",
+    "IncomingDatagramStream",
+    "OutgoingDatagramStream",
+    "Udp",
+    "UdpCreateSocket",
+    "UdpSocket",
+    "disconnect",
+]
 
-_MAX_DATAGRAM = 65535
+MAX_DATAGRAM = 65535
+"""Bytes that the largest has at most."""
 _MOST_AT_ONCE = 64
 """Datagrams that one `receive` hands out at most."""
 _PERMIT = 16
@@ -27,22 +36,28 @@ _PERMIT = 16
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _disconnect(sock: socket.socket) -> None:
-    """Forget the peer: connect to "no family", which Python's own `connect` cannot say. Raises `OSError`."""
+def disconnect(sock: socket.socket, local: tuple[Any, ...]) -> None:
+    """Forget the peer: connect to "no family", which Python's own `connect` cannot say. Raises `OSError`.
+
+    `local` is where the socket was bound: the kernel forgets a port that it has chosen itself.
+    """
     nowhere = (ctypes.c_char * 16)()
     if _libc.connect(sock.fileno(), nowhere, 16) < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
+    if not sock.getsockname()[1]:
+        sock.bind(local)
 
 
 class UdpSocket(SharedOptions):
     """The resource `wasi:sockets/udp.udp-socket`."""
 
-    __slots__ = ("__weakref__", "_held", "_network", "generation", "peer", "state")
+    __slots__ = ("__weakref__", "_held", "_local", "_network", "generation", "peer", "state")
 
     def __init__(self, sock: socket.socket, budget: Budget) -> None:
         self._held = HeldSocket(sock, budget)
         self._network: Network | None = None
+        self._local: tuple[Any, ...] = ()
         self.state = "unbound"
         self.peer: Endpoint | None = None
         self.generation = 0
@@ -57,6 +72,7 @@ class UdpSocket(SharedOptions):
         local.check(self._held.family)
         local.permit(network.policy, "udp-bind")
         self._held.sock.bind(local.kernel)
+        self._local = self._held.sock.getsockname()
         self._network = network
         self.state = "bind-in-progress"
 
@@ -78,7 +94,7 @@ class UdpSocket(SharedOptions):
             remote.check_remote(self._held.family)
             remote.permit(network.policy, "udp-send")
         if self.peer is not None:
-            _disconnect(self._held.sock)
+            disconnect(self._held.sock, self._local)
             self.peer = None
         if remote is not None:
             self._held.sock.connect(remote.kernel)
@@ -158,7 +174,7 @@ class IncomingDatagramStream(_DatagramStream):
             if len(found) >= min(max_results, _MOST_AT_ONCE):
                 break
             try:
-                data, where = self._held.sock.recvfrom(_MAX_DATAGRAM)
+                data, where = self._held.sock.recvfrom(MAX_DATAGRAM)
             except BlockingIOError:
                 break
             except OSError:

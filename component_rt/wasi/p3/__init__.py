@@ -37,6 +37,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "filesystem": ("preopens", "types"),
     "http": ("client", "handler", "types"),
     "random": ("insecure", "insecure-seed", "random"),
+    "sockets": ("ip-name-lookup", "types"),
 }
 """The interfaces of each package. The module of the same name has `interfaces(host)`, which answers all of them by name."""
 
