@@ -158,7 +158,7 @@ def test_an_instance_may_be_reused(serve: Any) -> None:
     assert server.stop()[0] == 0
 
 
-def test_a_thousand_requests_at_once(serve: Any) -> None:
+def test_hundreds_of_requests_at_once(serve: Any) -> None:
     """A hundred of them wait in their guests at the same time, the others for their turn; each gets its answer."""
     server = serve(WEB, "--reuse", "1000")
     answered: list[bytes] = []
@@ -172,11 +172,11 @@ def test_a_thousand_requests_at_once(serve: Any) -> None:
     async def main() -> None:
         with trio.fail_after(120):
             async with trio.open_nursery() as nursery:
-                for _ in range(1000):
+                for _ in range(400):
                     nursery.start_soon(one)
 
     trio.run(main)
-    assert len(answered) == 1000 and server.stop() == (0, STOPPING)
+    assert len(answered) == 400 and server.stop() == (0, STOPPING)
     assert all(text.startswith(b"HTTP/1.1 200") and text.endswith(b"\r\n\r\nwaited\n") for text in answered)
 
 
