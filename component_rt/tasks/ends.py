@@ -71,9 +71,10 @@ class Sink(Buffer):
 class End:
     """What ends have in common. `wake` is called when something has happened that the user waits for."""
 
-    __slots__ = ("_closed", "failure", "of", "shared", "store", "wake")
+    __slots__ = ("_closed", "_counted", "failure", "of", "shared", "store", "wake")
 
     def __init__(self, store: Store, of: Any, shared: SharedBase) -> None:
+        self._counted = True
         self.store = store
         self.of = of
         self.shared = shared
@@ -90,6 +91,12 @@ class End:
         """From now on the end is closed."""
         if not self._closed:
             self._closed = True
+            self.be_passive()
+
+    def be_passive(self) -> None:
+        """Nobody does anything with this end unless its guest or a task of the store does: it gives no hope to who waits."""
+        if self._counted:
+            self._counted = False
             self.store.ends -= 1
 
     def may_copy(self) -> bool:

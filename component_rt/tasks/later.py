@@ -67,6 +67,7 @@ class Later(Offered):
     def begin(self, store: Store, of: Any, shared: SharedBase) -> None:
         """Feed a future that a guest gets."""
         writer = Writer(store, of, shared, _nothing_yet)
+        writer.be_passive()
 
         def tell(value: Any) -> None:
             if writer.closed:

@@ -146,6 +146,7 @@ class SharedBase:
         "resource",
         "source_error",
         "t",
+        "wanted",
     )
 
     def __init__(self, t: Any, resource: Callable[[Any], Any]) -> None:
@@ -161,6 +162,8 @@ class SharedBase:
         self.pending: Buffer | None = None
         self.reader_is_pending = False
         self.pending_on_copy_done: OnCopyDone | None = None
+        self.wanted = 0
+        """How many elements whoever came last had room for, or to give, when the other side was told of it."""
 
     def reset_pending(self) -> None:
         self.pending = None
@@ -237,6 +240,7 @@ class SharedStream(SharedBase):
                 on_copy_done(CopyResult.COMPLETED)
             else:
                 # Whoever is told may go, or come back, at once: the host does that. So this starts anew.
+                self.wanted = here
                 self.reset_and_notify_pending(CopyResult.COMPLETED)
                 self.copy(buffer, is_reader, on_copy, on_copy_done)
 

@@ -37,10 +37,16 @@ class Supply(Offered):
         self._scope: Any = None
         self._writer: Writer | None = None
 
+    @property
+    def wanted(self) -> int:
+        """How many elements the guest has room for; 0 if it wants to know only whether there are some."""
+        assert self._writer is not None
+        return self._writer.shared.wanted
+
     # -- what a subclass gives ---------------------------------------------------------------------------------------
 
     def next(self) -> Any:
-        """The next chunk (bytes or a list, not empty), or None at the end."""
+        """The next chunk (bytes or a list, not empty), or None at the end. What is more than `wanted` is kept for the next read."""
         raise NotImplementedError
 
     def next_async(self) -> Any:
@@ -59,6 +65,7 @@ class Supply(Offered):
             raise ValueError("a supply can be given once")
         self.store = store
         writer = self._writer = Writer(store, of, shared, self._more, lazy=True)
+        writer.be_passive()
         writer.wake = self._woken
         shared.on_drop = self._dropped
         writer.start()
@@ -146,6 +153,7 @@ class Drain:
         self._stream = stream  # it closes its end when it is collected
         self._reader = reader
         self.store = reader.store
+        reader.be_passive()
         reader.wake = self._work
         self._work()
 

@@ -77,24 +77,26 @@ class FileSupply(Supply):
         super().__init__()
         self._file: OpenFile | None = file
         self._position = position
-        self._buffer: bytearray | None = None
+        self._buffer = bytearray()
         self._outcome: Any = Ok(None)
         self.result = Later()
 
     def next(self) -> bytes | None:
         assert self._file is not None
         try:
-            return self._came(os.pread(self._file.fd, BYTES, self._position))
+            return self._came(os.pread(self._file.fd, self._room(), self._position))
         except OSError as error:
             self._fail(error)
             return None
 
     def next_async(self) -> bytes | Coroutine[Any, Any, bytes | None] | None:
         assert self._file is not None
-        if self._buffer is None:
-            self._buffer = bytearray(BYTES)
+        room = self._room()
+        if len(self._buffer) < room:
+            self._buffer = bytearray(room)
+        buffer = memoryview(self._buffer)[:room]
         try:
-            count = os.preadv(self._file.fd, [self._buffer], self._position, os.RWF_NOWAIT)
+            count = os.preadv(self._file.fd, [buffer], self._position, os.RWF_NOWAIT)
         except BlockingIOError:
             return self._in_thread()
         except OSError as error:
@@ -102,7 +104,7 @@ class FileSupply(Supply):
                 return self._in_thread()
             self._fail(error)
             return None
-        return self._came(bytes(memoryview(self._buffer)[:count]))
+        return self._came(bytes(buffer[:count]))
 
     async def _in_thread(self) -> bytes | None:
         import trio
@@ -110,10 +112,13 @@ class FileSupply(Supply):
         file = self._file
         assert file is not None
         try:
-            return self._came(await trio.to_thread.run_sync(os.pread, file.fd, BYTES, self._position))
+            return self._came(await trio.to_thread.run_sync(os.pread, file.fd, self._room(), self._position))
         except OSError as error:
             self._fail(error)
             return None
+
+    def _room(self) -> int:
+        return min(self.wanted or BYTES, BYTES)
 
     def _came(self, data: bytes) -> bytes | None:
         self._position += len(data)
@@ -123,7 +128,8 @@ class FileSupply(Supply):
         self._outcome = Err(_code(error))
 
     def over(self) -> None:
-        self._file = self._buffer = None
+        self._file = None
+        self._buffer = bytearray()
         self.result.set(self._outcome)
 
 

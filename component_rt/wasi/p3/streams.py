@@ -32,7 +32,8 @@ class InputSupply(Supply):
 
     def _take(self) -> bytes | None:
         try:
-            return self._input._take(BYTES)
+            # No more than is wanted: others may read the same input when this stream is dropped.
+            return self._input._take(min(self.wanted or 1, BYTES))
         except FAILURES as error:
             self._outcome = Err(self._code(error))
             return None

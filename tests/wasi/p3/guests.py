@@ -11,7 +11,7 @@ import component_rt as rt
 
 from .mirror import engine
 
-__all__ = ["COPY", "WAITS", "WRITE", "component"]
+__all__ = ["COPY", "FIVE", "STUCK", "WAITS", "WRITE", "component"]
 
 _STREAMS = """
   (import "wasi:cli/types@0.3.0" (instance $types
@@ -114,6 +114,21 @@ WRITE = _command("""
       (i32.const 0))
 """)
 """Writes a line and exits with 7 without waiting for it to be out. Opens no stdin."""
+
+FIVE = _command("""
+    (func (export "run") (result i32)
+      (call $stdin (i32.const 0))
+      (drop (call $read (i32.load (i32.const 0)) (i32.const 4096) (i32.const 5)))
+      (call $drop-readable (i32.load (i32.const 0)))
+      (call $outcome (i32.load (i32.const 4))))
+""")
+"""Reads five bytes of stdin; fails if the future says so."""
+
+STUCK = _command("""
+    (func (export "run") (result i32)
+      (call $outcome (call $stdout (i32.wrap_i64 (call $new)))))
+""")
+"""Waits for the end of a stream that it could end itself."""
 
 WAITS = """
 (component

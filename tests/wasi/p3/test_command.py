@@ -17,7 +17,7 @@ import component_rt as rt
 from component_rt.wasi import WasiConfig, interfaces
 from core_rt.errors import GuestExit, Trap
 
-from .guests import COPY, WAITS, WRITE, component
+from .guests import COPY, FIVE, STUCK, WAITS, WRITE, component
 from .mirror import engine
 
 BOTH = pytest.mark.parametrize("kind", ["synchronous", "trio"])
@@ -104,6 +104,20 @@ def test_stdin_is_read_when_the_guest_reads(kind: str) -> None:
     stdin = io.BytesIO(b"for somebody else")
     assert run(kind, WRITE, stdin=stdin, stdout=bytearray()) == 7
     assert stdin.tell() == 0
+
+
+@BOTH
+def test_no_more_of_stdin_is_taken_than_was_read(kind: str) -> None:
+    stdin = io.BytesIO(b"one for you, the rest for others")
+    assert run(kind, FIVE, stdin=stdin) == 0
+    assert stdin.tell() == 5
+    assert run(kind, FIVE, stdin=b"") == 0
+
+
+@BOTH
+def test_who_waits_for_nobody_is_found_out(kind: str) -> None:
+    with pytest.raises(Trap, match="deadlock"):
+        run(kind, STUCK)
 
 
 @BOTH
