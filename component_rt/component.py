@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from component_rt.abi.codegen import CodeCache
-from component_rt.collector import without_collections
 from component_rt.features import Features
 from component_rt.plan import Plan, make_plan
+from core_rt.collector import without_collections
 from core_rt.module import Module
 
 if TYPE_CHECKING:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import attrs
+from core_rt.record import record
 
 __all__ = ["Deferred"]
 
 
-@attrs.frozen(eq=False)
+@record
 class Deferred:
     """Stands in a linker for the interface that `make()` answers; it is called once, by the first component that wants it."""
 

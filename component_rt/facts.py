@@ -23,12 +23,12 @@ from component_rt import plan as p
 from component_rt import types as t
 from component_rt import valtypes as v
 from component_rt.graph import Kind, Unstorable, read_graph, write_graph
-from component_rt.record import positional
 from component_rt.vmcontext import ComponentLayout
 from core_rt import types as core
 from core_rt.binary.model import DataSegment, DecodedModule, ElementSegment, Export, Import
 from core_rt.compile.cache import entry_key
 from core_rt.compile.host import sources
+from core_rt.record import positional
 
 if TYPE_CHECKING:
     from component_rt.features import Features

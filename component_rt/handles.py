@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
-
 from core_rt.errors import ExhaustionError, GuestException, Trap, TrapCode
+from core_rt.record import record
 
 if TYPE_CHECKING:
     from component_rt.instance import ComponentInstance
@@ -91,7 +90,7 @@ class Table:
         return element
 
 
-@attrs.define(eq=False)
+@record
 class ResourceType:
     """A resource type of a running instance, or of the host (`impl` is None).
 

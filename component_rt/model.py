@@ -19,7 +19,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
-from component_rt.record import record
 from component_rt.types import (
     Attributes,
     ComponentType,
@@ -32,6 +31,7 @@ from component_rt.types import (
     ResourceType,
     ValType,
 )
+from core_rt.record import record
 
 if TYPE_CHECKING:
     from component_rt.features import Features

@@ -11,14 +11,13 @@ from functools import partial
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, final
 
-import attrs
-
 from component_rt import types as t
 from component_rt.canon.lift import LiftedFunc
 from component_rt.handles import ResourceType
 from component_rt.plan import InstanceItem
 from component_rt.resources import GuestResource, resource_class
 from component_rt.values import class_of, is_nominal
+from core_rt.record import record
 from wit.errors import WitError, near_name
 from wit.names import (
     PlainName,
@@ -227,7 +226,7 @@ class Namespace(Mapping[str, Any]):
                 attach(resource_class(rt), plain, partial(self._item, name), self._function_label(name))
 
 
-@attrs.frozen(eq=False)
+@record
 class _Shape:
     """What a namespace needs to know about its types, for all instances of a component."""
 

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from component_rt import model as m
 from component_rt import types as t
 from component_rt.model import Sort
-from component_rt.record import record
 from component_rt.vmcontext import ComponentLayout
 from core_rt.errors import EngineBug, ExhaustionError
+from core_rt.record import record
 
 if TYPE_CHECKING:
     from core_rt import types as core

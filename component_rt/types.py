@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import attrs
 
-from component_rt.record import record
 from component_rt.valtypes import (
     BOOL,
     CHAR,
@@ -53,6 +52,7 @@ from component_rt.valtypes import (
     ValType,
     VariantType,
 )
+from core_rt.record import record
 
 if TYPE_CHECKING:
     from core_rt import types as core

@@ -23,7 +23,7 @@ import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, TypeVar
 
-from component_rt.record import record
+from core_rt.record import record
 
 if TYPE_CHECKING:
     from core_rt import types as core

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, final
 
-import attrs
-
 from core_rt.errors import LinkError
 from core_rt.func import Func, python_func
 from core_rt.globals import Global
 from core_rt.instance import Extern, Instance, describe, instantiate
 from core_rt.memory import Memory
+from core_rt.record import record
 from core_rt.table import Table
 from core_rt.tag import Tag
 from core_rt.types import DefType, FuncType
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Linker"]
 
 
-@attrs.frozen(eq=False)
+@record
 class _HostDefinition:
     """A Python function that is not bound to a store yet."""
 

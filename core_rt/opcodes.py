@@ -32,14 +32,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-import attrs
+from core_rt.record import record
 
 __all__ = ["BY_CODE", "BY_NAME", "OPCODES", "PREFIXES", "Opcode"]
 
 PREFIXES: Final = frozenset({0xFB, 0xFC, 0xFD, 0xFE})
 
 
-@attrs.frozen(eq=False)
+@record
 class Opcode:
     """One instruction. `params` and `results` are None where the signature is `@`."""
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-import attrs
+from core_rt.record import record
 
 __all__ = ["GUEST_WORDS", "HOST_WORDS", "Words"]
 
 
-@attrs.frozen
+@record
 class Words:
     """The texts for one kind of call."""
 

@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 
 from component_rt.features import Features
 from component_rt.model import Names, Sort
-from component_rt.record import record
 from component_rt.types import PrimValType
 from core_rt import types as core
+from core_rt.record import record
 
 __all__ = [
     "AliasExport",

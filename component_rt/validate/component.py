@@ -12,7 +12,6 @@ from typing import Any
 from component_rt import model
 from component_rt.binary import syntax
 from component_rt.model import Definition, Sort
-from component_rt.record import record
 from component_rt.types import (
     ComponentType,
     ExternType,
@@ -43,6 +42,7 @@ from component_rt.validate.values import read_value
 from core_rt import types as core
 from core_rt.config import Features as CoreFeatures
 from core_rt.errors import ValidationError
+from core_rt.record import record
 
 __all__ = ["validate_component"]
 

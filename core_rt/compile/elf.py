@@ -15,9 +15,8 @@ import struct
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-import attrs
-
 from core_rt.errors import EngineBug
+from core_rt.record import record
 
 __all__ = ["ElfObject", "Section"]
 
@@ -122,7 +121,7 @@ def _cstring(data: bytes, at: int) -> str:
     return data[at : data.index(b"\0", at)].decode()
 
 
-@attrs.define(eq=False)
+@record
 class ElfObject:
     """A parsed object: `size` bytes at `align` when loaded, `functions` (name → (offset, size) in the loaded block)."""
 

@@ -6,11 +6,10 @@ from bisect import bisect_right, insort
 from collections.abc import Callable, Container
 from typing import TYPE_CHECKING
 
-import attrs
-
 from core_rt.compile.elf import ElfObject
 from core_rt.compile.lines import LineTable, line_program
 from core_rt.compile.symbols import SYMBOL
+from core_rt.record import record
 
 if TYPE_CHECKING:
     from core_rt.compile.linked import LinkedCode
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["CodeMap", "LoadedObject", "functions_of", "load"]
 
 
-@attrs.define(eq=False)
+@record
 class LoadedObject:
     """An object in place. `lines` is read (or made) when first asked for."""
 

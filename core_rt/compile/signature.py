@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-import attrs
-
+from core_rt.record import record
 from core_rt.types import F32, F64, I32, I64, V128, AbsHeap, DefType, FuncType, RefType, ValType
 
 __all__ = ["ZERO", "Signature", "is_funcref", "is_gcref", "lltype", "signature"]
@@ -48,7 +47,7 @@ def lltype(valtype: ValType) -> str:
     return "ptr" if is_funcref(valtype) else "i32"
 
 
-@attrs.frozen(eq=False)
+@record
 class Signature:
     """A function type in LLVM's terms."""
 

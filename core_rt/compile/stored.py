@@ -10,13 +10,13 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import IO
 
-import attrs
+from core_rt.record import record
 
 _HEAD = struct.Struct("<II")
 _COUNT = struct.Struct("<I")
 
 
-@attrs.frozen
+@record
 class StoredUnit:
     """Optimised functions: their ELF object, and which of its symbols only pass a call on."""
 

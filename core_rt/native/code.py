@@ -6,10 +6,9 @@ import os
 import threading
 import weakref
 
-import attrs
-
 from core_rt.errors import EngineBug
 from core_rt.native.lib import CData, address, exhausted, ffi, lib
+from core_rt.record import record
 
 __all__ = ["CodeArena", "enter_code", "processor_words", "register_code", "unregister_code"]
 
@@ -18,7 +17,7 @@ _CHUNK_MOST = 8 << 20
 _MOST = 1 << 30
 
 
-@attrs.define(eq=False)
+@record
 class _Chunk:
     arena: CData
     rx: int

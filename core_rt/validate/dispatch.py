@@ -10,13 +10,12 @@ import functools
 from collections.abc import Callable
 from typing import Any, Final
 
-import attrs
-
 from core_rt.binary.reader import sleb
 from core_rt.binary.typeread import feature_error
 from core_rt.config import DEFAULT_FEATURES, Features
 from core_rt.errors import DecodeError
 from core_rt.opcodes import OPCODES, Opcode
+from core_rt.record import record
 from core_rt.types import F32, F64, I32, I64, V128, ValType
 from core_rt.validate import control, reference, storage
 from core_rt.validate.control import Rule
@@ -39,7 +38,7 @@ _RULES: Final[dict[str, Rule]] = {**control.RULES, **storage.RULES, **reference.
 _FAST: Final = {"local.get": GET, "local.set": SET, "local.tee": SET, "i32.const": I32_CONST}
 
 
-@attrs.frozen(eq=False)
+@record
 class Dispatch:
     """The tables for one set of features."""
 

@@ -30,10 +30,9 @@ from __future__ import annotations
 import enum
 from typing import Final
 
-import attrs
-
 from core_rt.binary.model import DecodedModule, Instr
 from core_rt.opcodes import BY_CODE, Opcode
+from core_rt.record import record
 from core_rt.types import FuncType, RefType, ValType
 from core_rt.validate.plain import read_plain
 
@@ -60,7 +59,7 @@ class Uses(enum.IntFlag):
     BRANCH_TABLES = 1024
 
 
-@attrs.frozen(eq=False)
+@record
 class FuncBody:
     """A validated body. `locals` are the types of all locals, parameters first."""
 

@@ -10,11 +10,10 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 
-import attrs
-
 from core_rt.errors import EngineBug, ExhaustionError
 from core_rt.native import ffi
 from core_rt.native.heap import NativeHeap
+from core_rt.record import record
 from core_rt.types import (
     I8,
     I16,
@@ -43,7 +42,7 @@ TAG_OFFSET: Final = s.HEAP_HEADER
 """Where an exception keeps the address of its tag."""
 
 
-@attrs.frozen
+@record
 class ObjectLayout:
     """Where the fields of a struct or exception are, or how large the elements of an array."""
 

@@ -14,8 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import attrs
-
+from core_rt.record import record
 from core_rt.vm import structs as s
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ def _align(value: int, to: int) -> int:
     return (value + to - 1) & -to
 
 
-@attrs.frozen(eq=False)
+@record
 class ModuleLayout:
     """Byte offsets from the context pointer, for one module."""
 

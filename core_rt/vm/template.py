@@ -11,13 +11,13 @@ Elements of the module's own tables are not written at all: they are looked up w
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-
-import attrs
 
 from core_rt import native
 from core_rt.errors import ExhaustionError
 from core_rt.native import Image, ffi
+from core_rt.record import record
 from core_rt.types import MemoryType, RefType, TableType
 from core_rt.vm import structs as s
 from core_rt.vm.constexpr import constant_offset, constant_value, is_funcref
@@ -44,7 +44,7 @@ class TableSegment(NamedTuple):
     functions: tuple[int, ...]
 
 
-@attrs.frozen(eq=False)
+@record
 class Late:
     """What is done for each instance, in this order."""
 
@@ -61,22 +61,25 @@ class Late:
     start: int | None = None
 
 
-@attrs.frozen(eq=False)
+_NOTHING: Mapping[Any, Any] = MappingProxyType({})
+
+
+@record
 class Template:
     """`plan` is a `VMTemplate *`, which needs what is in `kept`."""
 
     plan: Any
-    kept: tuple[Any, ...] = attrs.field(repr=False)
+    kept: tuple[Any, ...]
     memories: int
     memory_bytes: int
     tables: int
     table_elements: int
-    exports: Mapping[str, tuple[str, int]] = attrs.field(factory=dict)
-    places: Mapping[str, int] = attrs.field(factory=dict)
+    exports: Mapping[str, tuple[str, int]] = _NOTHING
+    places: Mapping[str, int] = _NOTHING
     """Offsets of exports of its own that can be imported by their address: not of all functions, and not of tags."""
-    imports: Mapping[str, Sequence[int]] = attrs.field(factory=dict)
+    imports: Mapping[str, Sequence[int]] = _NOTHING
     """For each kind, which of the imports belong to its index space."""
-    segments: Mapping[int, tuple[TableSegment, ...]] = attrs.field(factory=dict)
+    segments: Mapping[int, tuple[TableSegment, ...]] = _NOTHING
     """By table."""
     dropped: frozenset[int] = frozenset()
     """Element segments that are empty once the instance is made."""

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 import component_rt as rt
-from component_rt.collector import without_collections
+from core_rt.collector import without_collections
 from core_rt.errors import DecodeError
 
 

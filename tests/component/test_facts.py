@@ -16,7 +16,7 @@ import core_rt
 from component_rt import component as component_module
 from component_rt import facts
 from component_rt.graph import Kind, Unstorable, read_graph, write_graph
-from component_rt.record import positional, record
+from core_rt.record import positional, record
 
 from .guests import encode
 from .test_calls import ECHO, NESTED

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import pytest
 
-from component_rt.record import record
+from core_rt.record import record
 
 
 @record
