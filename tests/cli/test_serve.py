@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 import trio
 
+from tests.wasi.p3.http_guest import HANDLER
+
 pytest.importorskip("h11")
 
 # Answers 204 to everything.
@@ -148,6 +150,18 @@ def test_each_request_gets_an_instance(serve: Any, wasm: Any) -> None:
     assert [server.get() for _ in range(3)] == [204] * 3
     code, err = server.stop(signal.SIGINT)
     assert code == 130 and err.startswith(STOPPING)
+
+
+def test_a_handler_of_wasi_0_3(serve: Any, wasm: Any) -> None:
+    server = serve(wasm(HANDLER), "--http", "127.0.0.1")
+    assert server.request("/hello") == (200, b"hello\n")
+    assert server.request("/echo", "POST", b"abc" * 100_000) == (200, b"abc" * 100_000)
+    assert server.request(f"/forward/127.0.0.1:{server.port}", "POST", b"abc") == (200, b"abc")
+    assert server.request("/get/127.0.0.2:1") == (403, b"HTTP-request-denied\n")
+    assert server.request("/trap")[0] == 500
+    assert server.request("/hello") == (200, b"hello\n")
+    assert server.request("/ok")[1] == b"\0\0", "an instance for each request"
+    assert server.stop()[0] == 0
 
 
 def test_an_instance_may_be_reused(serve: Any) -> None:

@@ -23,7 +23,6 @@ Outcome = Ok[Any] | Err
 """`result<_, error-code>`: what became of a message, for whom made it."""
 CUT_OFF = variant("connection-terminated")
 
-_CHUNK = 1 << 16
 _NO_BODY = (204, 304)
 
 
@@ -62,7 +61,7 @@ async def _move(message: Request | Response, body: OutgoingBody, expected: int |
     contents, written = message.contents, 0
     while contents is not None:
         try:
-            data = await contents.receive_some(_CHUNK)
+            data = await contents.receive_some()
         except trio.BrokenResourceError as error:
             raise _cause(error) from None
         if not data:

@@ -5,51 +5,85 @@ Policy, connections and errors are those of WASI 0.2's outgoing handler, whose t
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
+import attrs
 import trio
 
 from component_rt.wasi._values import Err, Ok, fail
+from component_rt.wasi.dual import Dual
 from component_rt.wasi.http_client import OutgoingHandler
 from component_rt.wasi.http_fields import HttpError
 from component_rt.wasi.http_types import FutureIncomingResponse, OutgoingBody
 from component_rt.wasi.p3.http_body import CUT_OFF, Outcome, move, trailers_of
 from component_rt.wasi.p3.http_types import Request, Response
-from component_rt.wasi.pollable import unwrapping, wait_any
+from component_rt.wasi.pollable import needs_trio, unwrapping, wait_any, wait_any_sync
 
 __all__ = ["Client"]
 
 
 class Client:
-    """`wasi:http/client` and `wasi:http/handler`. Only trio stores can wait for a response."""
+    """`wasi:http/client` and `wasi:http/handler`."""
 
     def __init__(self, handler: OutgoingHandler) -> None:
         self._handler = handler
 
-    async def send(self, request: Request) -> Response:
-        """Send a request; answers when the head of the response is there. Raises `Err(error-code)`.
-
-        Trailers are waited for, but do not go out: the transport has no place for them.
-        """
-        outcome: Outcome = Err(CUT_OFF)
-        try:
+    async def _send_async(self, request: Request) -> Response:
+        body = None
+        with _telling(request) as told:
             target = self._handler.permitted(request)
-            body = None
             if request.contents is not None:
                 body = OutgoingBody(request.KIND, None)
             elif isinstance(trailers := await trailers_of(request), Err):
                 fail(trailers.value)
             future = self._handler.begin(target, request.fields, body, request.options)
-            outcome = await _exchange(request, body, future)
-            result = future.get().value
-            if isinstance(result, Err):
-                fail(result.value)
-            return Response.received(result.value)
-        except Err as error:
-            outcome = Err(error.value)
-            raise
-        finally:
-            request.done.set(outcome)
+            told.outcome = await _exchange(request, body, future)
+            return _response(future)
 
-    handle = send
+    def _send_sync(self, request: Request) -> Response:
+        """Send a request; answers when the head of the response is there. Raises `Err(error-code)`.
+
+        Trailers are waited for, but do not go out: the transport has no place for them. A synchronous store sends requests without
+        contents only: the guest, which waits for the response, could not write them.
+        """
+        with _telling(request) as told:
+            target = self._handler.permitted(request)
+            if request.contents is not None:
+                raise needs_trio("what becomes of a request with contents")
+            future = self._handler.begin(target, request.fields, None, request.options)
+            wait_any_sync((future.subscribe().source,))
+            told.outcome = Ok(None)
+            return _response(future)
+
+    send = handle = Dual(_send_sync, _send_async)
+
+
+@attrs.define
+class _Told:
+    """What whoever made a request is told about its transmission."""
+
+    outcome: Outcome = attrs.field(factory=lambda: Err(CUT_OFF))
+
+
+@contextlib.contextmanager
+def _telling(request: Request) -> Iterator[_Told]:
+    told = _Told()
+    try:
+        yield told
+    except Err as error:
+        told.outcome = Err(error.value)
+        raise
+    finally:
+        request.done.set(told.outcome)
+
+
+def _response(future: FutureIncomingResponse) -> Response:
+    """The outcome that is there. Raises `Err(error-code)` if it is an error."""
+    result = future.get().value
+    if isinstance(result, Err):
+        fail(result.value)
+    return Response.received(result.value)
 
 
 async def _exchange(request: Request, body: OutgoingBody | None, future: FutureIncomingResponse) -> Outcome:

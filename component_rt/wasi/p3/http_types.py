@@ -7,58 +7,76 @@ message (`http_body`, or a guest that consumes what another one made) owes it an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar
 
 from component_rt.tasks.later import Later
+from component_rt.tasks.supplies import Supply
 from component_rt.wasi import http_types as older
 from component_rt.wasi._values import Err, Ok, fail, variant
 from component_rt.wasi.http_fields import Fields, HttpError, internal_error
 from component_rt.wasi.http_types import IncomingBody, IncomingRequest, IncomingResponse, RequestHead
+from component_rt.wasi.pollable import wait_any, wait_any_sync
 
 __all__ = ["Contents", "Request", "RequestOptions", "Response", "Types"]
 
 _CHUNK = 1 << 16
 
 
-class Contents:
-    """The bytes of a message that a transport receives, as an asynchronous iterator; `trailers` are known behind the last."""
+class Contents(Supply):
+    """The bytes of a message that a transport receives; `trailers` are known when it is over. Taken by a guest or by `receive_some`."""
 
-    __slots__ = ("__weakref__", "_body", "trailers")
+    __slots__ = ("_body", "_outcome", "trailers")
 
     def __init__(self, body: IncomingBody) -> None:
+        super().__init__()
         self._body = body
+        self._outcome: Ok[Any] | Err = Ok(None)
         self.trailers = Later()
 
-    def __aiter__(self) -> Contents:
-        return self
-
-    async def __anext__(self) -> bytes:
-        data = await self.receive_some()
-        if not data:
-            raise StopAsyncIteration
-        return data
-
-    async def receive_some(self, max_bytes: int = _CHUNK) -> bytes:
-        """Bytes as they come; `b""` at the end, be it a good one or not."""
+    def _take(self) -> bytes | None:
+        """Bytes that are there, `b""` if none are yet, None at the end, be it a good one or not."""
         self._body.wanted.set()
         try:
-            data = await self._body.pipe.take_async(max_bytes)
+            data = self._body.pipe.take(_CHUNK)
         except HttpError as error:
-            self.trailers.set(Err(error.code))
-            return b""
+            self._outcome = Err(error.code)
+            return None
         if data is None:
-            self.trailers.set(Ok(self._body.trailers))
-            return b""
+            self._outcome = Ok(self._body.trailers)
         return data
+
+    def next(self) -> bytes | None:
+        while (data := self._take()) == b"":
+            wait_any_sync((self._body.pipe.readable,))
+        return data
+
+    def next_async(self) -> bytes | Coroutine[Any, Any, bytes | None] | None:
+        data = self._take()
+        return self._wait() if data == b"" else data
+
+    async def _wait(self) -> bytes | None:
+        while True:
+            await wait_any((self._body.pipe.readable,))
+            if (data := self._take()) != b"":
+                return data
+
+    def over(self) -> None:
+        self._body.pipe.abandon()
+        self.trailers.set(self._outcome)
+
+    async def receive_some(self) -> bytes:
+        """As of a trio stream."""
+        data = self._take()
+        if data == b"":
+            data = await self._wait()
+        if data is None:
+            self.over()
+        return data or b""
 
     async def aclose(self) -> None:
         """Nobody reads any more."""
-        self.drop()
-
-    def drop(self) -> None:
-        self._body.pipe.abandon()
-        self.trailers.set(Ok(None))
+        self.over()
 
 
 class _Message:
@@ -97,7 +115,7 @@ class _Message:
     def close(self) -> None:
         """The guest dropped its handle: nobody will have the message."""
         if isinstance(self.contents, Contents):
-            self.contents.drop()
+            self.contents.over()
         self.contents = self.trailers = None
         self.done.set(Err(internal_error(f"the {self.KIND} was dropped before it was sent")))
 

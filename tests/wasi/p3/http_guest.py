@@ -274,9 +274,37 @@ def _guest() -> str:
 {exports}))))
   (func $handle async (param "request" (own $request)) (result $answer)
     (canon lift (core func $m "handle") async (memory $mem) (realloc $realloc)))
-  (instance $api (export "handle" (func $handle)))
+  (instance $api (export "request" (type $request)) (export "response" (type $response))
+    (export "error-code" (type $code)) (export "handle" (func $handle)))
   (export "wasi:http/handler@0.3.0" (instance $api)))
 """
 
 
 HANDLER = _guest()
+
+MIDDLEWARE = f"""
+(component
+  {_TYPES.replace("wasi:http/client", "wasi:http/handler").replace('"send"', '"handle"')}
+  (core module $libc (memory (export "mem") 1)
+    (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 1024)))
+  (core instance $libc (instantiate $libc))
+  (alias core export $libc "mem" (core memory $mem))
+  (alias core export $libc "realloc" (core func $realloc))
+  (core func $next (canon lower (func $client "handle") (memory $mem) (realloc $realloc)))
+  (core func $return (canon task.return (result $answer) (memory $mem)))
+  (core module $m
+    (import "libc" "mem" (memory 1))
+    (import "" "next" (func $next (param i32 i32)))
+    (import "" "return" (func $return (param i32 i32 i32 i64 i32)))
+    (func (export "handle") (param $request i32)
+      (call $next (local.get $request) (i32.const 64))
+      (call $return (i32.load8_u (i32.const 64)) (i32.load (i32.const 72)) (i32.const 0) (i64.const 0) (i32.const 0))))
+  (core instance $m (instantiate $m (with "libc" (instance $libc)) (with "" (instance
+    (export "next" (func $next)) (export "return" (func $return))))))
+  (func $handle async (param "request" (own $request)) (result $answer)
+    (canon lift (core func $m "handle") async (memory $mem) (realloc $realloc)))
+  (instance $api (export "request" (type $request)) (export "response" (type $response))
+    (export "error-code" (type $code)) (export "handle" (func $handle)))
+  (export "wasi:http/handler@0.3.0" (instance $api)))
+"""
+"""Hands every request to the next handler."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import socket
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +18,7 @@ from component_rt.wasi import WasiConfig
 from component_rt.wasi.config import HttpPolicy
 from component_rt.wasi.http_fields import Fields
 from component_rt.wasi.p3.http_types import Request, RequestOptions, Response
-from tests.wasi.p3.http_guest import HANDLER
+from tests.wasi.p3.http_guest import HANDLER, MIDDLEWARE
 
 pytest.importorskip("h11")
 
@@ -233,3 +235,72 @@ def test_requests_that_are_not_allowed(handler: rt.Component) -> None:
 
     run(handler, use, WasiConfig(http=HttpPolicy(allow)))
     assert asked == [("GET", "http", "example.org", "/echo?"), ("POST", "http", "example.org:1", "/echo?")]
+
+
+# ---- without a server ------------------------------------------------------------------------------------------------
+
+EXPORT = "wasi:http/handler@0.3.0"
+
+
+def request_of(path: str, contents: Any = None, trailers: Any = None) -> Request:
+    request, _ = Request.new(Fields(), contents, trailers or Ok(None), None)
+    request.set_path_with_query(path)
+    return request
+
+
+def test_a_middleware_and_what_is_behind_it(engine: rt.Engine, handler: rt.Component) -> None:
+    linker = rt.Linker(engine)
+    linker.define_wasi()
+    middleware = rt.Component(engine, bytes(wasmtime.wat2wasm(MIDDLEWARE)))
+
+    async def main() -> None:
+        with trio.fail_after(30):
+            async with rt.open_store(engine) as store:
+                behind = await linker.instantiate_async(store, handler)
+                linker.define(EXPORT, behind.exports[EXPORT])
+                handle = (await linker.instantiate_async(store, middleware)).exports[EXPORT].handle
+                response = await handle(request_of("/hello"))
+                assert response.get_status_code() == 200
+                assert [piece async for piece in response.contents] == [b"hello\n"]
+                trailers = await response.trailers
+                assert trailers.value.copy_all() == [("x-end", b"1")]
+                response.done.set(Ok(None))
+                with pytest.raises(Err) as caught:
+                    await handle(request_of("/denied"))
+                assert caught.value.value.label == "HTTP-request-denied"
+                # What the host gives comes back from the guest as it is.
+                given = request_of("/echo", [b"abc", b"def"])
+                response = await handle(given)
+                assert b"".join([piece async for piece in response.contents]) == b"abcdef"
+                assert await response.trailers == Ok(None) and given.done.known is None
+                response.done.set(Ok(None))
+                await store.guests_ended()
+                assert given.done.known == Ok(None)
+                assert store.statistics()["threads"] == 0
+
+    trio.run(main)
+
+
+def test_a_synchronous_store(engine: rt.Engine, handler: rt.Component) -> None:
+    pytest.importorskip("httpx2")
+    linker = rt.Linker(engine)
+    linker.define_wasi(WasiConfig(http=True))
+    handle: Any = linker.instantiate(rt.Store(engine), handler).exports[EXPORT].handle
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            peer, _ = server.accept()
+            with peer:
+                assert peer.recv(1000).startswith(b"GET /echo? HTTP/1.1")
+                peer.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\nconnection: close\r\n\r\nabc")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        authority = f"127.0.0.1:{server.getsockname()[1]}"
+        response = handle(request_of(f"/get/{authority}"))
+        thread.join()
+    assert response.get_status_code() == 200
+    assert b"".join(iter(response.contents.next, None)) == b"abc"
+    assert list(handle(request_of("/hello")).contents) == [b"hello\n"]
+    with pytest.raises(rt.WasmError, match="trio store"):
+        handle(request_of(f"/forward/{authority}", b"abc"))
