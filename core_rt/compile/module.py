@@ -20,6 +20,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Final, final
 
+from core_rt.collector import without_collections
 from core_rt.compile.elf import ElfObject
 from core_rt.compile.image import CodeMap, LoadedObject, load
 from core_rt.compile.lines import LineTable, line_table
@@ -131,7 +132,10 @@ class CompiledModule:
         if functions is None or defined >= self.count or (self.is_compiled(defined) and loop < 0):
             self.compile(defined)
         elif not functions.is_interpreted(defined) and loop < 0:
-            if not functions.begin(defined):
+            # What a function is read into is gone again after it: nothing for the cycle collector to look at meanwhile.
+            with without_collections():
+                begun = functions.begin(defined)
+            if not begun:
                 self.compile(defined)
         elif self._is_large(functions, defined) and self.compiler.background.request(self, Hot(defined, loop)):
             functions.keep_interpreting(defined)
@@ -171,7 +175,8 @@ class CompiledModule:
         if self.is_compiled(entry):
             return
         started = time.perf_counter()
-        unit, is_body = self._writer.entry(entry)
+        with without_collections():
+            unit, is_body = self._writer.entry(entry)
         code = self.compiler.jit.compile(unit.text(), registers=unit.registers)
         self.compiler.note_quick()
         with self.compiler.lock:
