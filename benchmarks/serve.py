@@ -36,6 +36,13 @@ HEADERS = [("content-type", "text/plain"), ("content-length", str(len(BODY)))]
 
 
 async def handle(stream):
+    try:
+        await serve(stream)
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        pass  # the client has gone
+
+
+async def serve(stream):
     connection = h11.Connection(h11.SERVER)
     while True:
         event = connection.next_event()

@@ -39,6 +39,7 @@ from core_rt.vm import structs
 if TYPE_CHECKING:
     from component_rt.canon.lift import LiftedFunc
     from component_rt.handles import CallScope, ResourceType
+    from component_rt.instance import ComponentInstance
     from component_rt.linker import InstancePre
     from core_rt.engine import Engine
     from core_rt.limits import Limits
@@ -59,7 +60,14 @@ class AsyncStore(Store):
 
     is_async = True
 
-    def __init__(self, engine: Engine, data: object, limits: Limits | None, handles: int, cancel_grace: float) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        data: object = None,
+        limits: Limits | None = None,
+        handles: int = 1_000_000,
+        cancel_grace: float = 1.0,
+    ) -> None:
         super().__init__(engine, data, limits, handles=handles)
         self.cancel_grace = cancel_grace
         self.awaited = 0
@@ -83,6 +91,7 @@ class AsyncStore(Store):
         self._unfinished = 0
         """Tasks of `start_last`."""
         self._all_finished: trio.Event | None = None
+        self._closed_roots: list[ComponentInstance] = []
         self._no_threads: trio.Event | None = None
         """Set when no thread of a guest is left, if anybody waits for that."""
         self._here = False
@@ -114,11 +123,21 @@ class AsyncStore(Store):
         self._preempted.clear()
         if self._nursery is not None:
             self._nursery.cancel_scope.cancel()
+        self._closed_roots = list(self.roots)
         super().close()
 
-    def left(self) -> None:
-        """The nursery is closed: nothing can be started any more."""
-        self._nursery = None
+    def disband(self) -> None:
+        """The store is closed, and all that it awaited has ended: it is in no cycle of references any more.
+
+        So it goes with its last user, and leaves its stacks and contexts to the next store; the collector may come much later.
+        """
+        for root in self._closed_roots:
+            root.tree = root.turns = None
+        self._closed_roots.clear()
+        self.callees.clear()
+        self.scheduler.notify = _nothing
+        self.core.on_interrupt = None
+        del self.cancelling
 
     def ended(self) -> None:
         """A host function has ended."""
@@ -191,50 +210,44 @@ class AsyncStore(Store):
                 assert self.watch is not None
                 self.watch.look()
 
-    async def keep(
-        self, scope: trio.CancelScope, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
-        """Hold the store's nursery open until `scope` is cancelled.
+    def enter(self, nursery: trio.Nursery, keeper: trio.lowlevel.Task, pump: trio.lowlevel.Task) -> None:
+        """Have a nursery, which `keeper` holds open, for the store's tasks, and `pump`, a task in it that waits to be told of work."""
+        self._nursery = nursery
+        self.token = trio.lowlevel.current_trio_token()
+        self._home = get_ident()
+        self._pump_task = pump
+        self._asleep = True
+        self.watch = Watch.here()
+        self.watch.add(self, (keeper, pump))
 
-        It is shielded: cancellation around the store reaches the calls in it, and these need the pump to end guests properly.
-        """
-        with scope:
-            async with trio.open_nursery() as nursery:
-                self._nursery = nursery
-                self.token = trio.lowlevel.current_trio_token()
-                self._home = get_ident()
-                self._pump_task = await nursery.start(self._pump, name="component_rt pump")
-                self.watch = Watch.here()
-                self.watch.add(self, (trio.lowlevel.current_task(), self._pump_task))
-                task_status.started()
-                try:
-                    await trio.sleep_forever()
-                finally:
-                    self.watch.remove(self)
+    def left(self) -> None:
+        """The nursery is closed, or belongs to another store: nothing can be started any more."""
+        self._nursery = None
+        self._asleep = False
+        if self.watch is not None:
+            self.watch.remove(self)
 
-    async def _pump(self, task_status: trio.TaskStatus[trio.lowlevel.Task]) -> None:
-        task_status.started(trio.lowlevel.current_task())
-        scheduler = self.scheduler
-        while True:
-            for _ in range(_TICKS_BETWEEN_CHECKPOINTS):
-                if not self._turn():
-                    break
-            else:
-                await trio.lowlevel.checkpoint()
-                continue
-            if self._preempted:
-                await self._slices()
-            elif not scheduler.ready and not self._asides:
-                self._asleep = True
-                self._look_for_threads()
-                if not self.awaited and self.watch is not None:
-                    self.watch.look()
+    async def pump(self) -> bool:
+        """Do something of what there is to do. True: there is nothing, and `notify` reschedules the pump, which must sleep now."""
+        for _ in range(_TICKS_BETWEEN_CHECKPOINTS):
+            if not self._turn():
+                break
+        else:
+            await trio.lowlevel.checkpoint()
+            return False
+        if self._preempted:
+            await self._slices()
+        elif not self.scheduler.ready and not self._asides:
+            self._asleep = True
+            self._look_for_threads()
+            if not self.awaited and self.watch is not None:
+                self.watch.look()
+            return True
+        return False
 
-                def abort(raise_cancel: object) -> trio.lowlevel.Abort:
-                    self._asleep = False
-                    return trio.lowlevel.Abort.SUCCEEDED
-
-                await trio.lowlevel.wait_task_rescheduled(abort)
+    def pump_cancelled(self) -> None:
+        """The pump sleeps no longer, and will not come back."""
+        self._asleep = False
 
     def _turn(self) -> bool:
         if self._asides:
@@ -516,6 +529,11 @@ class AsyncStore(Store):
 
             self._nursery.start_soon(wait, name=f"close {value!r}")
 
+    @property
+    def lingers(self) -> bool:
+        """Whether resources that were closed together with the store have not ended yet: `close_left_over` waits for them."""
+        return bool(self._left_over)
+
     async def close_left_over(self) -> None:
         """Wait for the resources that are closed together with the store, at most `cancel_grace`, whoever is cancelled."""
         left_over, self._left_over = self._left_over, []
@@ -554,6 +572,10 @@ class AsyncStore(Store):
             await Waiting(self, call).sleep()
         call.outcome()
         return Instance(runtime)
+
+
+def _nothing() -> None:
+    return None
 
 
 async def _awaited(closing: Awaitable[object]) -> None:

@@ -52,7 +52,8 @@ class Instantiation(HostCall):
         return False
 
     def outcome(self) -> None:
-        """Raises what went wrong."""
+        """Raises what went wrong. Nothing is asked of it after that."""
+        del self.task
         if self.error is not None:
             raise self.error
 

@@ -51,7 +51,7 @@ def quick_call(store: AsyncStore, callee: Callee, label: str) -> Callable[[tuple
         scope = CallScope() if scoped else None
         started, problem, fiber = False, None, None
         absent.args, absent.scope, absent.rest = args, scope, _lowering
-        scheduler.absent = absent
+        scheduler.absent, scheduler.ticked = absent, False
         try:
             lower_args(args, scope)
             started = True

@@ -147,6 +147,7 @@ class Scheduler:
         "nested",
         "notify",
         "ready",
+        "ticked",
     )
 
     def __init__(self, core: Core) -> None:
@@ -161,6 +162,8 @@ class Scheduler:
         self._blamed: set[Any] = set()
         """Calls of the host that the error that is just going through guests belongs to."""
         self._preempting = False
+        self.ticked = False
+        """Whether what is being run has run into a tick of the epoch."""
         self._crossed: dict[Tree, None] = {}
         """Trees that a chain of another tree is in, and that have threads deferred for that."""
         self.nested = 0
@@ -280,16 +283,25 @@ class Scheduler:
         """Go on with what is aside."""
         thread, entered = tree.aside, tree.aside_entered
         assert thread is not None
+        preempted = tree.preempted
         tree.aside = None
         tree.aside_entered = ()
         tree.preempted = False
-        self._go(tree, thread, entered)
+        self._go(tree, thread, entered, None, preempted)
 
     def go_on(self, thread: Thread, first: Callable[[], Any] | None) -> None:
         """Go on with a thread that is running already; `first()` is what it yields first."""
         self._go(thread.tree, thread, (), first)
 
-    def _go(self, tree: Tree, thread: Thread, entered: tuple[Any, ...], first: Callable[[], Any] | None = None) -> None:
+    def _go(
+        self,
+        tree: Tree,
+        thread: Thread,
+        entered: tuple[Any, ...],
+        first: Callable[[], Any] | None = None,
+        ticked: bool = False,
+    ) -> None:
+        self.ticked = ticked
         try:
             aside = self._chain(thread, first)
         except BaseException as error:
@@ -413,9 +425,17 @@ class Scheduler:
         return None
 
     def interrupted(self) -> object:
-        """A guest has been computing for a whole tick: put the chain aside if that can be done."""
+        """A guest has run into a tick: put the chain aside, if that can be done and it has been computing for a whole tick.
+
+        Most calls take much less, and a tick in them is chance: going on in a worker thread would cost them more than they take.
+        """
+        if self.nested or not self.core.can_park:
+            return None
+        if not self.ticked:
+            self.ticked = True
+            return None
         thread = self.current
-        if thread is None or self.nested or not self.core.can_park:
+        if thread is None:
             return None
         thread.op = ASIDE
         self._preempting = True

@@ -15,6 +15,8 @@ import attrs
 import trio
 
 from component_rt.namespace import find_interface
+from component_rt.tasks.driver import AsyncStore
+from component_rt.tasks.opening import Room, end_store
 from component_rt.wasi._values import Err, variant
 from component_rt.wasi.http_types import IncomingRequest, ResponseOutparam
 from component_rt.wasi.pollable import interruptible, unwrapping
@@ -33,17 +35,44 @@ HANDLERS = ("wasi:http/handler@0.3.0", "wasi:http/incoming-handler")
 
 _IDLE_SECONDS = 60.0
 """How long instances are kept that no request wants."""
+_SPARE_PLACES = 64
 _AFTER_SECONDS = 5.0
 """For a guest of WASI 0.3 whose response has gone out: to end what it still does."""
 
 
 @attrs.define(eq=False)
+class _Place:
+    """A room for one store after the other. `over` ends it."""
+
+    room: Room = attrs.field(factory=Room)
+    over: trio.Event = attrs.field(factory=trio.Event)
+
+    async def hold(self, task_status: trio.TaskStatus[_Place] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep the room; what is in it at the end ends with it."""
+        room = self.room
+        try:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(room.keep)
+                task_status.started(self)
+                try:
+                    await self.over.wait()
+                    if room.store is not None:
+                        await room.store.finished()
+                finally:
+                    room.close()
+        finally:
+            if room.store is not None:
+                room.store.left()
+                await end_store(room.store)
+
+
+@attrs.define(eq=False)
 class _Instance:
-    store: Any
-    handle: Any
+    place: _Place
+    store: AsyncStore
+    handle: Any = None
     requests: int = 0
     idle_since: float = 0.0
-    retired: trio.Event = attrs.field(factory=trio.Event)
 
 
 @attrs.define(eq=False)
@@ -58,10 +87,14 @@ class Instances:
     seconds: float | None
     nursery: trio.Nursery
     _idle: list[_Instance] = attrs.field(factory=list, init=False)
+    _places: list[_Place] = attrs.field(factory=list, init=False)
+    """Those that no store is in."""
+    _retired: list[_Instance] = attrs.field(factory=list, init=False)
+    _some_retired: trio.Event = attrs.field(factory=trio.Event, init=False)
 
     async def __call__(self, request: IncomingRequest, outparam: ResponseOutparam) -> None:
         """Handle a request. Raises the runtime's errors; `Trap` when the time is over."""
-        instance = self._idle.pop() if self._idle else await self.nursery.start(self._keep)
+        instance = self._idle.pop() if self._idle else await self._make()
         instance.requests += 1
         sound = False
         try:
@@ -76,8 +109,21 @@ class Instances:
             if sound:
                 self._put_back(instance)
             else:
-                instance.retired.set()
-                self.nursery.start_soon(self._prepare)
+                self._retire(instance)
+
+    async def _make(self) -> _Instance:
+        store = AsyncStore(self.linker.engine, limits=self.limits)
+        place = self._places.pop() if self._places else await self.nursery.start(_Place().hold)
+        place.room.take_in(store)
+        instance = _Instance(place, store)
+        try:
+            if self.fuel is not None:
+                store.fuel = self.fuel
+            instance.handle = _handle_of(await self.linker.instantiate_async(store, self.component))
+        except BaseException:
+            self._retire(instance)
+            raise
+        return instance
 
     def _put_back(self, instance: _Instance) -> None:
         """The last one to come is the first to go again, so those that a rush of requests left behind are found in front."""
@@ -85,18 +131,41 @@ class Instances:
         instance.idle_since = now
         self._idle.append(instance)
         while now - self._idle[0].idle_since > _IDLE_SECONDS:
-            self._idle.pop(0).retired.set()
+            self._retire(self._idle.pop(0))
 
     async def warm_up(self) -> None:
         """Make an instance before the first request comes. Raises what making it raises."""
-        self._put_back(await self.nursery.start(self._keep))
+        self._put_back(await self._make())
 
-    async def _prepare(self) -> None:
-        """Have an instance ready for the next request: made while nobody waits for it, if there is such a time."""
-        if not self._idle:
-            # What is wrong with the guest now will be wrong when a request wants it.
-            with contextlib.suppress(WasmError):
-                await self.warm_up()
+    def _retire(self, instance: _Instance) -> None:
+        self._retired.append(instance)
+        self._some_retired.set()
+
+    async def keep_house(self) -> None:
+        """Free what has been used, and have an instance ready for the next request: while nobody waits, if there is such a time."""
+        while True:
+            await self._some_retired.wait()
+            await trio.lowlevel.checkpoint()  # responses go first
+            self._some_retired = trio.Event()
+            retired, self._retired = self._retired, []
+            for instance in retired:
+                self._free(instance)
+            if not self._idle:
+                # What is wrong with the guest now will be wrong when a request wants it.
+                with contextlib.suppress(WasmError):
+                    await self.warm_up()
+
+    def _free(self, instance: _Instance) -> None:
+        place, store = instance.place, instance.store
+        if len(self._places) >= _SPARE_PLACES or not place.room.let_go():
+            place.over.set()
+            return
+        self._places.append(place)
+        store.close()
+        if store.lingers:
+            self.nursery.start_soon(end_store, store)
+        else:
+            store.disband()
 
     async def _in_time(self, call: Any, outparam: ResponseOutparam, seconds: float) -> None:
         with trio.move_on_after(seconds) as scope:
@@ -105,18 +174,6 @@ class Instances:
             if outparam.result is None:
                 outparam.set(outparam, Err(variant("HTTP-response-timeout")))
             raise Trap(TrapCode.INTERRUPT, f"the guest was stopped after {seconds:g} s")
-
-    async def _keep(self, task_status: trio.TaskStatus[_Instance] = trio.TASK_STATUS_IGNORED) -> None:
-        """An instance from its making until it is retired."""
-        from component_rt.tasks.opening import open_store
-
-        async with open_store(self.linker.engine, limits=self.limits) as store:
-            if self.fuel is not None:
-                store.fuel = self.fuel
-            made = await self.linker.instantiate_async(store, self.component)
-            instance = _Instance(store, _handle_of(made))
-            task_status.started(instance)
-            await instance.retired.wait()
 
 
 def _handle_of(instance: Any) -> Callable[[IncomingRequest, ResponseOutparam], Awaitable[None]]:
@@ -154,7 +211,9 @@ async def instances(
     linker.instantiate_pre(component)
     with unwrapping():
         async with trio.open_nursery() as nursery:
-            yield Instances(linker, component, reuse, limits, fuel, seconds, nursery)
+            made = Instances(linker, component, reuse, limits, fuel, seconds, nursery)
+            nursery.start_soon(made.keep_house)
+            yield made
             nursery.cancel_scope.cancel()
 
 

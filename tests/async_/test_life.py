@@ -130,17 +130,21 @@ ENTERS = """
   (core module $m
     (import "" "wait" (func $wait (param i32) (result i32)))
     (func $same (param i32) (result i32) (local.get 0))
-    (func (export "run") (param i32) (result i32) (call $same (call $wait (local.get 0)))))
+    (func (export "run") (param $n i32) (result i32)
+      (loop $again
+        (drop (call $same (call $wait (local.get $n))))
+        (br_if $again (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
+      (local.get $n)))
   (core instance $i (instantiate $m (with "" (instance (export "wait" (func $wait'))))))
   (func (export "run") (param "n" u32) (result u32) (canon lift (core func $i "run")))
 )
 """
-"""`run(n)` is `wait(n)`, and a function is entered after that."""
+"""`run(n)` calls `wait` n times, and enters a function after each."""
 
 
-@pytest.mark.parametrize("epochs", [False, True])
-def test_a_guest_is_put_aside_at_ticks_where_there_are_epochs(epochs):
-    ticking = rt.Engine(rt.Config(cache=False, epoch_interruption=epochs))
+@pytest.mark.parametrize(("epochs", "ticks", "aside"), [(False, 2, False), (True, 1, False), (True, 2, True)])
+def test_a_guest_is_put_aside_when_it_has_run_for_a_whole_tick(epochs, ticks, aside):
+    ticking = rt.Engine(rt.Config(cache=False, epoch_interruption=epochs, tick_seconds=3600))
 
     def wait(n):
         ticking.increment_epoch()
@@ -151,7 +155,11 @@ def test_a_guest_is_put_aside_at_ticks_where_there_are_epochs(epochs):
         made.define("wait", wait)
         async with rt.open_store(ticking) as store:
             instance = await made.instantiate_async(store, rt.Component(ticking, encode(ENTERS)))
-            assert await instance.exports["run"](4) == 4
-            assert (store.core.seconds_in_slices > 0) == epochs
+            assert await instance.exports["run"](ticks) == 0
+            in_slices = store.core.seconds_in_slices
+            assert (in_slices > 0) == aside
+            # A tick in one call does not count for the next.
+            assert await instance.exports["run"](1) == 0
+            assert store.core.seconds_in_slices == in_slices
 
     run(main)
