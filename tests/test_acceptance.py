@@ -1,33 +1,20 @@
-"""Guests that other people's toolchains built, driven through the public API.
-
-The guests lie outside of the repository: below $WASM_GUESTS, or in ../shared/guests; without them these tests are skipped.
-"""
+"""Guests that other people's toolchains built, driven through the public API."""
 
 from __future__ import annotations
 
 import io
 import math
-import os
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import component_rt as rt
-from tests.imports import ROOT
+from tests.outside import guest
 
-GUESTS = Path(os.environ.get("WASM_GUESTS") or ROOT.parent / "shared" / "guests")
 KITCHENS = ("kitchen_py", "kitchen_qjs", "kitchen_qjs_stub")
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 FUZZ = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-def guest(name: str) -> Path:
-    path = GUESTS / name
-    if not path.is_file():
-        pytest.skip(f"no guest {name}: set WASM_GUESTS")
-    return path
 
 
 class Sink:

@@ -8,7 +8,7 @@ import pytest
 import trio
 
 import component_rt as rt
-from tests.test_acceptance import guest
+from tests.outside import guest
 
 
 class HostIo:

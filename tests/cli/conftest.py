@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -47,11 +46,3 @@ def wasm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Pat
         return path
 
     return encode
-
-
-def shared_guest(name: str) -> Path:
-    """A guest of the neighbouring collection; the test is skipped where there is none."""
-    root = Path(os.environ.get("WASM_GUESTS", Path(__file__).parents[3] / "shared" / "guests"))
-    if not (root / name).is_file():
-        pytest.skip(f"no guest {name}")
-    return root / name

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.conftest import shared_guest
+from tests import outside
 
 HELLO = """
 (module
@@ -273,7 +273,7 @@ def test_without_standard_streams(wasm: Any) -> None:
 
 @pytest.mark.parametrize("name", ["c/cmd_p1.wasm", "c/cmd_p2.wasm"])
 def test_a_real_program(component_rt: Any, tmp_path: Path, name: str) -> None:
-    guest = shared_guest(name)
+    guest = outside.guest(name)
     box = tmp_path / "box"
     box.mkdir()
     (tmp_path / "secret.txt").write_text("secret")

@@ -184,7 +184,6 @@ def test_an_invalid_body_in_a_large_module_is_reported_as_such(tmp_path, monkeyp
 
 
 def test_modules_of_a_component_share_progress(tmp_path):
-    pytest.importorskip("component_rt")
     one, two = [f'(core module (func (export "f") (result i32) (i32.const {i})))' for i in range(2)]
     steps = []
     engine = core_rt.Engine(core_rt.Config(cache=tmp_path / "code"))

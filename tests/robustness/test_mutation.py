@@ -14,10 +14,6 @@ from tests.wast.suites import MISSING, suite
 def test_damaged_binaries_are_refused(name):
     if suite(name) is None:
         pytest.skip(MISSING)
-    if name == "component-model":
-        rt = pytest.importorskip("component_rt")
-        if not hasattr(rt, "Linker"):
-            pytest.skip("component_rt has no linker yet")
     from tests.robustness.mutate import run
 
     count = int(os.environ.get("MUTATIONS", "3000"))

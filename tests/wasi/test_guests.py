@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +10,7 @@ import trio
 import trio.testing
 
 import component_rt as rt
+from tests.outside import guest
 
 # Sleeps 30 ms by a pollable, then writes a line; versions are mixed as in the wild.
 SLEEPER = """
@@ -160,15 +159,8 @@ def test_a_store_can_be_opened_by_one_who_is_cancelled(engine: rt.Engine) -> Non
     trio.run(main)
 
 
-def shared_guest(name: str) -> Path:
-    root = Path(os.environ.get("WASM_GUESTS", Path(__file__).parents[3] / "shared" / "guests"))
-    if not (root / name).is_file():
-        pytest.skip(f"no guest {name}")
-    return root / name
-
-
 def test_a_c_program_reads_a_trio_stream(engine: rt.Engine) -> None:
-    component = rt.Component.from_file(engine, shared_guest("c/cmd_p2.wasm"))
+    component = rt.Component.from_file(engine, guest("c/cmd_p2.wasm"))
     ours, theirs = trio.testing.memory_stream_pair()
     link = linker(engine, args=["cmd", "stdin"], stdin=ours, stdout=ours)
     got = bytearray()

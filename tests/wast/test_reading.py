@@ -11,8 +11,6 @@ from tests.wast.literals import float_bits, int_value
 from tests.wast.reader import List, ScriptError, Source, Text, read
 from tests.wast.script import AssertModule, AssertReturn, Define, Instantiate, Register, parse_script
 from tests.wast.tally import same_text
-
-pytest.importorskip("core_rt")
 from tests.wast.values import Bits, Nan, parse_value
 
 

@@ -12,13 +12,14 @@ from types import ModuleType
 
 import pytest
 
+import component_rt as rt
 import wit
+from tests.outside import guest
 from wit.bindgen import generate
 from wit.bindgen.naming import allot, param_names, sort_key
 
 HERE = Path(__file__).parent / "bindings"
 ROOT = Path(__file__).parents[2]
-GUESTS = ROOT.parent / "shared" / "guests"
 
 
 def shop() -> wit.Resolve:
@@ -90,11 +91,8 @@ def test_classes(tmp_path: Path) -> None:
 
 
 def test_values_of_components_are_of_these_classes(tmp_path: Path) -> None:
-    path = GUESTS / "kitchen" / "kitchen_qjs_stub.wasm"
-    if not path.exists():
-        pytest.skip("the kitchen guest is not there")
-    rt = pytest.importorskip("component_rt")
-    kitchen = load("kitchen_bindings", generate(wit.load(GUESTS / "kitchen" / "wit").world()), tmp_path)
+    path = guest("kitchen/kitchen_qjs_stub.wasm")
+    kitchen = load("kitchen_bindings", generate(wit.load(guest("kitchen/wit")).world()), tmp_path)
 
     class Log:
         class Sink:

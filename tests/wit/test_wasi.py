@@ -13,11 +13,10 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 import wit
+from tests.outside import WASI, guest
 from tests.wit.test_binary import without_lost_docs
 from wit.bindgen import generate
 
-MIRROR = Path(__file__).parents[3] / ".mirror" / "WebAssembly+WASI" / "repo"
-GUESTS = Path(__file__).parents[3] / "shared" / "guests"
 # tag, and the folders that hold a folder for each package
 RELEASES = {
     "v0.2.0": "preview2/{}",
@@ -28,11 +27,11 @@ PACKAGES = ("io", "clocks", "random", "filesystem", "sockets", "cli", "http")
 
 
 def git(*arguments: str) -> str:
-    if not MIRROR.exists():
-        pytest.skip("no mirror of the WASI repository")
-    result = subprocess.run(["git", "-C", str(MIRROR), *arguments], capture_output=True, text=True, check=False)
+    if not WASI.exists():
+        pytest.skip("no clone of the WASI repository: set WASI_REPOSITORY")
+    result = subprocess.run(["git", "-C", str(WASI), *arguments], capture_output=True, text=True, check=False)
     if result.returncode:
-        pytest.skip("the mirror of the WASI repository lacks this release")
+        pytest.skip("the clone of the WASI repository lacks this release")
     return result.stdout
 
 
@@ -87,9 +86,7 @@ def test_it_binds(document: wit.Resolve) -> None:
 
 @pytest.mark.parametrize("name", ["kitchen/wit", "asyncy/wit", "cabi/cabi.wit"])
 def test_worlds_of_the_guests(name: str) -> None:
-    if not (GUESTS / name).exists():
-        pytest.skip("the guests are not there")
-    document = wit.load(GUESTS / name)
+    document = wit.load(guest(name))
     assert wit.parse(wit.to_text(document)) == document
     assert wit.decode(wit.encode(document)) == document.root
     assert document.world().exports
