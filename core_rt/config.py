@@ -111,7 +111,8 @@ class Config(Features):
     consume_fuel: bool = False
     """Guest code counts instructions and stops when the store's fuel is used up."""
     max_wasm_stack: int = 1 << 20
-    """Bytes of stack of a guest call."""
+    """Bytes of stack of a guest call in machine code. With `tiers="lazy"` it has four times as much, because the frames of interpreted
+    functions are larger."""
     memory_reservation: int = 4 << 30
     """Bytes of address space reserved for a linear memory; 32-bit memories need no bounds checks from 4 GiB on."""
     memory_guard: int = 32 << 20
@@ -134,6 +135,11 @@ class Config(Features):
             raise TypeError(f"tick_seconds must be a number, not {self.tick_seconds!r}")
         if not 0.0001 <= self.tick_seconds <= 3600:
             raise ValueError(f"tick_seconds must be in 0.0001..3600, not {self.tick_seconds}")
+
+    @property
+    def stack_size(self) -> int:
+        """Bytes of a guest call's stack."""
+        return self.max_wasm_stack * (4 if self.tiers == "lazy" else 1)
 
     @property
     def features(self) -> Features:

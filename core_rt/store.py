@@ -269,7 +269,7 @@ class Store:
         if self.context.depth > self.limits.nested_calls:
             raise Trap(TrapCode.STACK_OVERFLOW)
         if self._fibers is None:
-            self._fibers = native.FiberStacks(self.native, self.engine.config.max_wasm_stack)
+            self._fibers = native.FiberStacks(self.native, self.engine.config.stack_size)
         self._fibers.new()
 
     def keep(self, cdata: object) -> None:
