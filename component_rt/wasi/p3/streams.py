@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -94,7 +96,8 @@ class OutputDrain(Drain):
     def _failed(self, error: Err) -> bool:
         # A stream error of WASI 0.2: `closed`, or `last-operation-failed` with the cause.
         cause = getattr(error.value, "value", None)
-        self._outcome = Err(self._code(cause.exception if isinstance(cause, IoError) else BrokenPipeError()))
+        closed = BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+        self._outcome = Err(self._code(cause.exception if isinstance(cause, IoError) else closed))
         return False
 
     def over(self) -> None:
