@@ -9,7 +9,7 @@ block (one for each lowered function; `%0` of the entry stub and of the adapter)
   magic, store | callee, data (what the stub jumps to) | VMFuncRef of the stub | AdapterData | entered flags ...
 ```
 
-The stub calls `callee(data, ...)`. That is at first a host function which makes the call through Python and has the adapter
+The stub jumps to `callee(data, ...)`. That is at first a host function which makes the call through Python and has the adapter
 compiled when it sees that the function is used; then `callee` is the adapter. So instantiation compiles nothing.
 
 Adapters exist for types without resources and asynchronous values, for 32-bit memories, and for UTF-8 and UTF-16 strings
@@ -20,16 +20,11 @@ What is wrong is reported by calling a host function with a number that `REASONS
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
-
-import attrs
+from typing import TYPE_CHECKING
 
 from component_rt import types as t
 from component_rt.abi.adaptable import has_strings
 from component_rt.abi.adapter_block import CANNOT_ENTER, CANNOT_LEAVE, VMAdapter
-from component_rt.abi.flat import Flattened, flatten_functype
 from component_rt.abi.layout import layout
 from component_rt.abi.translate import (
     BACK,
@@ -48,35 +43,14 @@ from component_rt.abi.translate import (
 )
 from component_rt.abi.utf_checks import CHECK_UTF8, CHECK_UTF16
 from component_rt.vmcontext import MAY_ENTER, MAY_LEAVE
-from core_rt.compile.image import load
 from core_rt.compile.unit import ATTRIBUTES
-from core_rt.native import CodeArena
 from core_rt.vm.structs import GC_FRAME_STOPS, VMGcFrame, VMStoreContext
 
 if TYPE_CHECKING:
-    from core_rt.engine import Engine
+    from component_rt.abi.adapter_code import AdapterSignature
+    from component_rt.abi.flat import Flattened
 
-__all__ = ["AdapterCode", "AdapterSignature", "adapter_text", "stub_text"]
-
-
-@attrs.frozen
-class AdapterSignature:
-    """What the code of an adapter depends on."""
-
-    type: t.FuncType
-    encoding: str
-    post_return: bool
-    entered: int
-    guarded: bool
-    """Something in the tree may throw exceptions, which must not come out of the call."""
-
-    @property
-    def flattened(self) -> tuple[Flattened, Flattened]:
-        """How the caller passes, and how the callee takes."""
-        return (
-            flatten_functype(self.type, "lower", 4, False),
-            flatten_functype(self.type, "lift", 4, False),
-        )
+__all__ = ["adapter_text"]
 
 
 def _enter(c: Code, signature: AdapterSignature) -> None:
@@ -179,48 +153,3 @@ def adapter_text(signature: AdapterSignature) -> str:
     head = f"define hidden {returned} @adapter(ptr %0{params}) #0 {{"
     strings = "" if not has_strings(signature.type) else CHECK_UTF8 if signature.encoding == "utf8" else CHECK_UTF16
     return "\n".join([head, "entry:", *c.entry, *c.lines, ret, "}", strings, ATTRIBUTES, ""])
-
-
-def stub_text(params: Sequence[str], results: Sequence[str]) -> str:
-    """The LLVM text of a stub, named `stub`: `callee(data, ...)` of the block in place of itself."""
-    types = [LLVM_OF[core] for core in params]
-    returned = LLVM_OF[results[0]] if results else "void"
-    head = "".join(f", {type_} %{i}" for i, type_ in enumerate(types, 1))
-    args = "".join(f", {type_} %{i}" for i, type_ in enumerate(types, 1))
-    called = f"{returned} %callee(ptr %data{args})"
-    return "\n".join(
-        [
-            f"define hidden {returned} @stub(ptr %0{head}) #0 {{",
-            "entry:",
-            f"%c = getelementptr i8, ptr %0, i64 {VMAdapter['callee']}",
-            "%callee = load ptr, ptr %c",
-            f"%d = getelementptr i8, ptr %0, i64 {VMAdapter['data']}",
-            "%data = load ptr, ptr %d",
-            *([f"%r = call {called}", f"ret {returned} %r"] if results else [f"call {called}", "ret void"]),
-            "}",
-            ATTRIBUTES,
-            "",
-        ]
-    )
-
-
-class AdapterCode:
-    """Machine code of adapters and stubs by signature; one for each component. Thread-safe."""
-
-    __slots__ = ("_addresses", "_arena", "_lock")
-
-    def __init__(self) -> None:
-        self._addresses: dict[Any, int] = {}
-        self._arena: CodeArena | None = None
-        self._lock = threading.Lock()
-
-    def get(self, engine: Engine, key: Any, name: str, text: Callable[[], str], optimise: bool) -> int:
-        """The address of the function `name` in the text for `key`."""
-        with self._lock:
-            address = self._addresses.get(key)
-            if address is None:
-                if self._arena is None:
-                    self._arena = CodeArena()
-                code = engine.compiler.jit.compile(text(), optimise=optimise)
-                address = self._addresses[key] = load(self._arena, code).entries[name]
-            return address

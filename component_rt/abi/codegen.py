@@ -21,7 +21,7 @@ from component_rt.abi.call import CallWriter
 from component_rt.abi.writer import Signature, Writer
 
 if TYPE_CHECKING:
-    from component_rt.abi.adapter import AdapterCode
+    from component_rt.abi.adapter_code import AdapterCode
 
 __all__ = ["CodeCache", "Signature", "named_code"]
 
@@ -51,7 +51,7 @@ class CodeCache:
         """Machine code of adapters. Only components that call each other load what makes it."""
         found = self._adapters
         if found is None:
-            from component_rt.abi.adapter import AdapterCode
+            from component_rt.abi.adapter_code import AdapterCode
 
             with _LOCK:
                 found = self._adapters = self._adapters or AdapterCode()

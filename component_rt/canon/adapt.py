@@ -1,6 +1,6 @@
 """Lowered functions that call another guest directly: the block, the stub in front, and the change to machine code.
 
-The first calls go through Python. A call that comes again has an adapter compiled (`abi/adapter.py`) and put in its place.
+The first calls go through Python. What is called more often has an adapter compiled (`abi/adapter.py`) and put in its place.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from component_rt.abi.adaptable import is_adaptable
-from component_rt.abi.adapter import AdapterSignature, adapter_text, stub_text
 from component_rt.abi.adapter_block import CANNOT_ENTER, CANNOT_LEAVE, REASONS, VMAdapter
+from component_rt.abi.adapter_code import AdapterSignature
 from component_rt.handles import trap
 from core_rt import native
 from core_rt.func import func_at, host_func
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["adapted", "can_adapt"]
 
-CALLS_BEFORE_COMPILING = 2
+CALLS_BEFORE_COMPILING = 100
+"""An adapter takes 3 to 10 ms to compile, and LLVM 30 more to load; a call through Python some 30 µs."""
 _RAISE = FuncType((I32,), ())
 _FUNCREF = VMFuncRef.offsets
 
@@ -90,11 +91,8 @@ def adapted(
         _fill(put, caller, callee, options)
         for index, instance in enumerate(entered):
             ffi.cast("uint64_t *", base + VMAdapter.size)[index] = native.address(instance.flags)
-        address = callee.code.cache.adapters.get(
-            core.engine, signature, "adapter", lambda: adapter_text(signature), True
-        )
         put("data", base)
-        put("callee", address)
+        put("callee", callee.code.cache.adapters.adapter(core.engine, signature))
 
     host = host_func(core, deftype, through_python, None)
     ffi.memmove(
@@ -105,10 +103,7 @@ def adapted(
     put("store", native.address(core.context))
     put("callee", call)
     put("data", data)
-    params, results = ([str(v) for v in core_type.params], [str(v) for v in core_type.results])
-    key = ("stub", tuple(params), tuple(results))
-    stub = callee.code.cache.adapters.get(core.engine, key, "stub", lambda: stub_text(params, results), False)
-    put("ref_native_call", stub)
+    put("ref_native_call", callee.code.cache.adapters.stub)
     put("ref_vmctx", base)
     put("ref_array_call", 0)
     ffi.cast("uint32_t *", base + VMAdapter["ref_handle"])[0] = 0
