@@ -1,13 +1,13 @@
 """Function types as compiled Python: calls into a guest, calls out of it, and the four halves that these are made of.
 
-| made by | is | used by |
+| what | is | used by |
 |---|---|---|
-| `compile_call` | `call(*args)`: lower, enter, run, lift, post-return, leave in one function | exports, synchronous |
-| `compile_handler` | `handler()`: lift arguments, call the host function, lower its result | imports |
-| `compile_callee` | `lower_args(args, scope)`, `lift_result(scope)` | calls between guests, asynchronous exports |
-| `compile_caller` | `lift_args(scope)`, `lower_result(result, address, scope)` | calls between guests, asynchronous imports |
+| `call` | `call(*args)`: lower, enter, run, lift, post-return, leave in one function | exports, synchronous |
+| `handler` | `handler()`: lift arguments, call the host function, lower its result | imports |
+| `callee` | `lower_args(args, scope)`, `lift_result(scope)` | calls between guests, asynchronous exports |
+| `caller` | `lift_args(scope)`, `lower_result(result, address, scope)` | calls between guests, asynchronous imports |
 
-Each takes a `Signature` and answers a factory `bind(cx, ...)`; a `CodeCache` keeps factories by signature.
+`CodeCache.get(what, signature)` gives a factory, which is called with a context and makes them; it keeps factories by signature.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ def test_locals_of_all_types_are_taken_over():
     engine.compiler.close()
 
 
-# No call in the loop: the slots of `spin` lie in the red zone. The loop ends when the host has seen enough: see `test_a_leaf`.
+# No call in the loop: the slots of `spin` lie in the red zone. The loop ends when the host has seen enough: see `test_a_leaf_is_left`.
 LEAF = """(module
   (memory (export "memory") 1)
   (func $spin (export "spin") (param i32) (result i32) (local i32)
