@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from component_rt.abi.codegen import CodeCache
@@ -65,7 +64,8 @@ class Component:
     @classmethod
     def from_file(cls, engine: Engine, path: str | os.PathLike[str], features: Features | None = None) -> Component:
         """The component in a file."""
-        return cls(engine, Path(path).read_bytes(), features)
+        with open(path, "rb") as file:
+            return cls(engine, file.read(), features)
 
     def _recall(self, cache: DiskCache) -> bool:
         """Whether the cache knows the component: then nothing of it has to be read."""

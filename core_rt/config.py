@@ -5,8 +5,7 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import attrs
 
@@ -86,8 +85,8 @@ def _check_int(name: str, value: object, low: int, high: int) -> None:
         raise ValueError(f"{name} must be in {low}..{high}, not {value}")
 
 
-def _cache_setting(value: Any) -> bool | Path:
-    return value if isinstance(value, bool) else Path(os.fspath(value))
+def _cache_setting(value: bool | str | os.PathLike[str]) -> bool | str:
+    return value if isinstance(value, bool) else os.fspath(value)
 
 
 @attrs.frozen(kw_only=True)
@@ -104,7 +103,7 @@ class Config(Features):
     spend their time code is optimised in the background. "off": functions are compiled quickly at their first call, and that is all.
     "eager": all functions are compiled quickly when the module is made, and optimised as with "lazy". "optimized": the module waits
     for optimised code."""
-    cache: bool | Path = attrs.field(default=True, converter=_cache_setting)
+    cache: bool | str = attrs.field(default=True, converter=_cache_setting)
     """Keep optimised code on disk: in the user's cache folder (True), in this folder (a path), not at all (False)."""
     epoch_interruption: bool = True
     """Guest code looks at its epoch deadline at function entries and loop heads (about 1.5 % of run time)."""

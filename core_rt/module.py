@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import struct
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, final
 
 from core_rt.compile.ahead import Progress, compile_ahead, load_cached
@@ -69,7 +68,8 @@ class Module:
     @classmethod
     def from_file(cls, engine: Engine, path: str | os.PathLike[str]) -> Module:
         """The module in a file."""
-        return cls(engine, Path(path).read_bytes())
+        with open(path, "rb") as file:
+            return cls(engine, file.read())
 
     @property
     def name(self) -> str | None:

@@ -11,7 +11,6 @@ import functools
 import os
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core_rt.compile.cache import CodeCache, default_folder, entry_key
@@ -49,7 +48,7 @@ def open_cache(config: Config) -> CodeCache | None:
     """The cache that a config asks for."""
     if config.cache is False:
         return None
-    return CodeCache(default_folder() if config.cache is True else Path(config.cache))
+    return CodeCache(default_folder() if config.cache is True else config.cache)
 
 
 def chunks_of(bodies: Sequence[tuple[int, int]]) -> list[range]:

@@ -23,7 +23,6 @@ import threading
 import time
 import zlib
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Final
 
 import attrs
@@ -60,14 +59,14 @@ def entry_key(*parts: bytes | str) -> bytes:
     return digest.digest()
 
 
-def default_folder() -> Path:
+def default_folder() -> str:
     """Where the user's cache lives (`$COMPONENT_RT_CACHE` overrides the platform's place)."""
     override = os.environ.get("COMPONENT_RT_CACHE")
     if override:
-        return Path(override)
+        return override
     import platformdirs
 
-    return Path(platformdirs.user_cache_dir("component-rt")) / "code"
+    return os.path.join(platformdirs.user_cache_dir("component-rt"), "code")
 
 
 class Entry:
@@ -90,7 +89,7 @@ class Entry:
 class CodeCache:
     """A folder of compiled code. Thread-safe, and safe against other processes."""
 
-    folder: Path
+    folder: str = attrs.field(converter=os.fspath)
     max_bytes: int = 1 << 30
     """Entries beyond this total are removed, least recently used first."""
     hits: int = 0
@@ -190,8 +189,8 @@ class CodeCache:
         """Make the folder; refuse one that somebody else owns or may write to."""
         if self._usable is None:
             try:
-                self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                ours = _is_ours(self.folder.stat())
+                os.makedirs(self.folder, mode=0o700, exist_ok=True)
+                ours = _is_ours(os.stat(self.folder))
                 self._usable = ours
                 self.errors += not ours
             except OSError:
@@ -199,12 +198,17 @@ class CodeCache:
                 self.errors += 1
         return self._usable
 
-    def _files(self) -> list[tuple[float, int, Path]]:
+    def _glob(self, names: str) -> list[str]:
+        import glob
+
+        return glob.glob(f"{glob.escape(self.folder)}/??/{names}", include_hidden=True)
+
+    def _files(self) -> list[tuple[float, int, str]]:
         """(last use, bytes, path) of each entry."""
         found = []
-        for path in self.folder.glob(f"??/*{_SUFFIX}"):
+        for path in self._glob(f"*{_SUFFIX}"):
             with contextlib.suppress(OSError):
-                status = path.stat()
+                status = os.stat(path)
                 found.append((status.st_mtime, status.st_size, path))
         return found
 
@@ -216,12 +220,12 @@ class CodeCache:
                 if total <= self.max_bytes:
                     break
                 with contextlib.suppress(OSError):
-                    path.unlink()
+                    os.unlink(path)
                 total -= size
-            for path in self.folder.glob(f"??/{_TEMPORARY}*"):
+            for path in self._glob(f"{_TEMPORARY}*"):
                 with contextlib.suppress(OSError):
-                    if path.stat().st_mtime < time.time() - _ABANDONED_SECONDS:
-                        path.unlink()
+                    if os.stat(path).st_mtime < time.time() - _ABANDONED_SECONDS:
+                        os.unlink(path)
 
 
 def _is_ours(status: os.stat_result) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -21,7 +22,7 @@ def cache(tmp_path):
 
 
 def _only_file(cache):
-    [file] = cache.folder.glob("??/*")
+    [file] = Path(cache.folder).glob("??/*")
     return file
 
 
@@ -55,7 +56,7 @@ def test_a_file_under_another_name_is_refused(cache):
     other = entry_key("other")
     cache.put(other, b"other code")
     name = KEY.hex()
-    target = cache.folder / name[:2]
+    target = Path(cache.folder, name[:2])
     target.mkdir(exist_ok=True)
     os.replace(_only_file(cache), target / f"{name[2:]}.code")
     assert cache.get(KEY) is None
@@ -111,7 +112,7 @@ def test_many_writers(cache):
         thread.join()
     assert not failures
     assert cache.get(KEY) == contents
-    assert len(list(cache.folder.glob("??/*"))) == 1
+    assert len(list(Path(cache.folder).glob("??/*"))) == 1
 
 
 MODULE = """(module (import "host" "log" (func $log (param i32)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -135,7 +136,7 @@ def test_code_of_a_module_with_other_functions_is_refused(compiled):
 def test_a_file_of_somebody_else_is_refused(tmp_path):
     cache = CodeCache(tmp_path / "cache")
     cache.put(KEY, bytes(10))
-    [file] = cache.folder.glob("??/*")
+    [file] = Path(cache.folder).glob("??/*")
     file.chmod(0o666)
     assert cache.get(KEY) is None
     assert cache.statistics()["refused"] == 1
@@ -150,7 +151,7 @@ def test_what_a_crashed_writer_left_goes_away(tmp_path, monkeypatch):
     monkeypatch.setattr("core_rt.compile.cache._LOOK_AT_ONCE", 256)
     cache = CodeCache(tmp_path / "cache")
     cache.put(KEY, b"x")
-    [file] = cache.folder.glob("??/*")
+    [file] = Path(cache.folder).glob("??/*")
     old, new = file.parent / "new-old", file.parent / "new-new"
     old.write_bytes(b"half")
     new.write_bytes(b"half")
@@ -169,7 +170,7 @@ def test_mapped_contents_outlive_their_file(tmp_path, monkeypatch):
     assert entry.mapped
     contents = entry.contents
     del entry
-    for file in cache.folder.glob("??/*"):
+    for file in Path(cache.folder).glob("??/*"):
         file.unlink()
     assert contents == data
 

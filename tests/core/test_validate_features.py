@@ -184,7 +184,7 @@ def test_proposals_are_fields_of_their_own():
     assert Config(threads=False, simd=False, relaxed_simd=False).features == Features(
         threads=False, simd=False, relaxed_simd=False
     )
-    assert Config(cache="/somewhere").cache == Path("/somewhere")
+    assert Config(cache=Path("/somewhere")).cache == "/somewhere"
 
 
 @pytest.mark.parametrize(
