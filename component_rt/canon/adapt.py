@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["adapted", "can_adapt"]
 
-CALLS_BEFORE_COMPILING = 100
-"""An adapter takes 3 to 10 ms to compile, and LLVM 30 more to load; a call through Python some 30 µs."""
+CALLS_BEFORE_COMPILING = 1000
+"""An adapter takes 3 to 10 ms to compile, and LLVM 30 more to load; calls through Python take some µs."""
 _RAISE = FuncType((I32,), ())
 _FUNCREF = VMFuncRef.offsets
 

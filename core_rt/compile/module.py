@@ -129,6 +129,8 @@ class CompiledModule:
         """
         defined, loop = wanted & 0xFFFF_FFFF, (wanted >> 32) - 1
         functions = self.functions
+        if functions is not None:
+            functions.wake()
         if functions is None or defined >= self.count or (self.is_compiled(defined) and loop < 0):
             self.compile(defined)
         elif not functions.is_interpreted(defined) and loop < 0:
