@@ -298,11 +298,11 @@ class _Resolver:
             if found is _MISSING:
                 self._missing(path, of, cls, name)
                 return
-            if not self._accepts(path, of, found, count, bound=False):
+            if not self._accepts(path, of, found, count):
                 return
         self.makers[path] = HostMaker(of, (_method(name, False), _method(name, True)), ".".join(path))
 
-    def _accepts(self, path: tuple[str, ...], of: t.FuncType, function: Any, count: int, bound: bool = True) -> bool:
+    def _accepts(self, path: tuple[str, ...], of: t.FuncType, function: Any, count: int) -> bool:
         try:
             signature = inspect.signature(function)
         except (TypeError, ValueError):

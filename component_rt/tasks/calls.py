@@ -89,7 +89,7 @@ def thread_body(callee: Callee, task: Task) -> Generator[Any, Any, None]:
         yield callee.site
     else:
         yield callee.site
-        yield from _event_loop(callee, task, thread)
+        yield from _event_loop(callee, thread)
     task.exit_implicit_thread(thread)
 
 
@@ -115,7 +115,7 @@ def post_return(callee: Callee, task: Task, enter: Enter) -> Generator[Any, Any,
         task.call.finish(None)
 
 
-def _event_loop(callee: Callee, task: Task, thread: Thread) -> Generator[Any, Any, None]:
+def _event_loop(callee: Callee, thread: Thread) -> Generator[Any, Any, None]:
     """Hand events to the callback until it says EXIT."""
     inst = callee.inst
     u32 = inst.store.core.u32

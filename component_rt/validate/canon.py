@@ -140,7 +140,7 @@ def _any_pointers(types: Iterable[ValType]) -> bool:
     return False
 
 
-def _async_option(scope: Scope, item: Canon, options: CanonOptions, ft: FuncType) -> None:
+def _async_option(item: Canon, options: CanonOptions, ft: FuncType) -> None:
     if options.is_async and not ft.is_async:
         raise ValidationError("the `async` canonical option requires an async function type", item.offset)
 
@@ -157,7 +157,7 @@ def _lift(scope: Scope, item: Canon) -> model.CanonLift:
     ft = func_at(scope, item.type, at)
     actual = _core_func(scope, item.func, at)
     options = _options(scope, item, ("memory", "realloc", "post-return", "async", "callback"))
-    _async_option(scope, item, options, ft)
+    _async_option(item, options, ft)
     if options.is_async and options.callback is None and not scope.features.stackful:
         raise ValidationError("canonical option `async` without `callback` needs the component feature `stackful`", at)
     pointer = 8 if options.memory64 else 4
@@ -192,7 +192,7 @@ def _lower(scope: Scope, item: Canon) -> model.CanonLower:
     at = item.offset
     ft: FuncType = scope.at(Sort.FUNC, item.func, at)
     options = _options(scope, item, ("memory", "realloc", "async"))
-    _async_option(scope, item, options, ft)
+    _async_option(item, options, ft)
     flat = flatten_functype(ft, "lower", 8 if options.memory64 else 4, options.is_async)
     if flat.spilled_params or flat.spilled_result or _any_pointers([t for _, t in ft.params]):
         _require_for(options, False, at)

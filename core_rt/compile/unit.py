@@ -168,7 +168,7 @@ class Unit:
             write_body(f)
         self._texts.append(f.text(head + " {"))
         if tail:
-            self._texts.append(self._forward(sig, defined, "", f"f{defined}", f"tailcc {sig.result} @t{defined}", ""))
+            self._texts.append(self._forward(sig, "", f"f{defined}", f"tailcc {sig.result} @t{defined}", ""))
 
     def add_loop(self, defined: int, body: FuncBody, offset: int, source: Frame) -> str | None:
         """Write a function that takes over from other code of a function at the head of a loop, and gets the locals from a frame.
@@ -222,9 +222,9 @@ class Unit:
                 f"%ep = getelementptr i8, ptr %table, i64 {8 * defined}\n%code = load ptr, ptr %ep\n"
             )
             callee = "%code"
-        self._texts.append(self._forward(sig, defined, "tailcc ", f"t{defined}", f"{sig.result} {callee}", load))
+        self._texts.append(self._forward(sig, "tailcc ", f"t{defined}", f"{sig.result} {callee}", load))
 
-    def _forward(self, sig: Signature, defined: int, convention: str, name: str, callee: str, load: str) -> str:
+    def _forward(self, sig: Signature, convention: str, name: str, callee: str, load: str) -> str:
         self.wrappers.add(name)
         arguments = "".join([f", {t} %{i}" for i, t in enumerate(sig.params, 1)]) + (
             ", ptr %ret" if sig.multiple else ""
