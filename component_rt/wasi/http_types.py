@@ -43,7 +43,8 @@ _is_path = re.compile(r"[/?*][!-~\x80-\U0010ffff]*|").fullmatch
 _is_scheme = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*").fullmatch
 # No percent in a host: it could name one host to a policy and another to the transport.
 _is_authority = re.compile(
-    r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:%]*@)?(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~!$&'()*+,;=]+)(?::[0-9]{0,5})?"
+    r"(?:[A-Za-z0-9\-._~!$&'()*+,;=:%]*@)?(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9\-._~!$&'()*+,;=]+)"
+    r"(?::(?:[0-9]{0,4}|[0-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?"
 ).fullmatch
 
 

@@ -103,6 +103,7 @@ async def answer(
     try:
         outcome = await _respond(response, incoming._method, outparam)
     finally:
+        response.let_go()
         response.done.set(outcome or Err(CUT_OFF))
 
 

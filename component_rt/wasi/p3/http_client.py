@@ -75,6 +75,7 @@ def _telling(request: Request) -> Iterator[_Told]:
         told.outcome = Err(error.value)
         raise
     finally:
+        request.let_go()
         request.done.set(told.outcome)
 
 

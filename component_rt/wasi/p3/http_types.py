@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar
 
 from component_rt.tasks.later import Later
-from component_rt.tasks.supplies import Supply
+from component_rt.tasks.supplies import Supply, refuse
 from component_rt.wasi import http_types as older
 from component_rt.wasi._values import Err, Ok, fail, variant
 from component_rt.wasi.http_fields import Fields, HttpError, internal_error
@@ -112,11 +112,18 @@ class _Message:
         this.done.follow(res)
         return b"" if this.contents is None else this.contents, this.trailers
 
+    def let_go(self) -> None:
+        """Take no more of the body: a guest that still writes it, or its trailers, learns so at once."""
+        for part in (self.contents, self.trailers):
+            if isinstance(part, Contents):
+                part.over()
+            elif hasattr(part, "_reader"):
+                refuse(part)
+        self.contents = self.trailers = None
+
     def close(self) -> None:
         """The guest dropped its handle: nobody will have the message."""
-        if isinstance(self.contents, Contents):
-            self.contents.over()
-        self.contents = self.trailers = None
+        self.let_go()
         self.done.set(Err(internal_error(f"the {self.KIND} was dropped before it was sent")))
 
 

@@ -14,7 +14,7 @@ import wasmtime
 
 import component_rt as rt
 from component_rt.values import Case, Err, Ok
-from component_rt.wasi import WasiConfig
+from component_rt.wasi import WasiConfig, interfaces
 from component_rt.wasi.config import HttpPolicy
 from component_rt.wasi.http_fields import Fields
 from component_rt.wasi.p3.http_types import Request, RequestOptions, Response
@@ -304,3 +304,31 @@ def test_a_synchronous_store(engine: rt.Engine, handler: rt.Component) -> None:
     assert list(handle(request_of("/hello")).contents) == [b"hello\n"]
     with pytest.raises(rt.WasmError, match="trio store"):
         handle(request_of(f"/forward/{authority}", b"abc"))
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_who_writes_a_request_that_fails_learns_so(asynchronous: bool) -> None:
+    """Contents and trailers are let go of: a guest may wait for both before it looks at the error."""
+
+    class End:
+        closed = False
+
+        def __init__(self) -> None:
+            self._reader = self
+
+        def close(self) -> None:
+            self.closed = True
+
+    contents, trailers = End(), End()
+    request, done = Request.new(Fields(), contents, trailers, None)
+    request.set_scheme(Case("other", "WS"))
+    request.set_authority("localhost")
+    client: Any = interfaces(WasiConfig(http=True))["wasi:http/client@0.3.0"]
+    send = client.make().send
+    with pytest.raises(Err) as caught:
+        if asynchronous:
+            trio.run(send.awaited, request)
+        else:
+            send(request)
+    assert contents.closed and trailers.closed
+    assert done.known == Err(caught.value.value)
