@@ -12,7 +12,7 @@ import component_rt as rt
 
 from .guests import component, engine
 
-__all__ = ["double", "forever", "in_store", "later", "linker", "run", "ticking"]
+__all__ = ["double", "forever", "in_store", "later", "linker", "raising", "run", "ticking"]
 
 
 def linker(wait=None):
@@ -35,6 +35,19 @@ async def later(n):
 
 async def forever(n):
     await trio.sleep_forever()
+
+
+def raising(error, awaits):
+    """A host function that raises, after a checkpoint if `awaits`."""
+
+    def plain(n):
+        raise error
+
+    async def asynchronous(n):
+        await trio.lowlevel.checkpoint()
+        raise error
+
+    return asynchronous if awaits else plain
 
 
 def run(function, *args, clock=False):

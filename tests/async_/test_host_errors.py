@@ -11,7 +11,7 @@ import component_rt as rt
 from core_rt.errors import InstancePoisoned
 
 from .guests import BLOCKER, SYNC, component, engine, until
-from .stores import double, linker, run
+from .stores import double, linker, raising, run
 
 
 @pytest.mark.parametrize("text", [SYNC, BLOCKER])
@@ -20,17 +20,10 @@ from .stores import double, linker, run
 def test_exceptions_of_host_functions_come_out_of_the_call(text, awaits, kind):
     error = kind("from the host")
 
-    def plain(n):
-        raise error
-
-    async def asynchronous(n):
-        await trio.sleep(0)
-        raise error
-
     async def main():
         async with rt.open_store(engine()) as store:
             good = await linker(double).instantiate_async(store, component(text))
-            bad = await linker(asynchronous if awaits else plain).instantiate_async(store, component(text))
+            bad = await linker(raising(error, awaits)).instantiate_async(store, component(text))
             with pytest.raises(kind) as caught:
                 await bad.exports["run"](1)
             assert caught.value is error

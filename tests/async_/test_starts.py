@@ -10,7 +10,7 @@ import trio
 import component_rt as rt
 
 from .guests import SPIN, SYNC, component, engine, until
-from .stores import double, forever, in_store, linker, run
+from .stores import double, forever, in_store, linker, raising, run
 
 START = """
 (component
@@ -62,17 +62,10 @@ async def test_start_functions_may_wait_for_the_host(store, instance, exports):
 def test_start_functions_that_fail(awaits):
     error = ValueError("no")
 
-    def plain(n):
-        raise error
-
-    async def asynchronous(n):
-        await trio.sleep(0)
-        raise error
-
     async def main():
         async with rt.open_store(engine()) as store:
             with pytest.raises(ValueError, match="no") as caught:
-                await linker(asynchronous if awaits else plain).instantiate_async(store, component(START))
+                await linker(raising(error, awaits)).instantiate_async(store, component(START))
             assert caught.value is error
             good = await linker(double).instantiate_async(store, component(SYNC))
             assert await good.exports["run"](1) == 3
