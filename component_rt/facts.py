@@ -25,7 +25,7 @@ from component_rt import valtypes as v
 from component_rt.graph import Kind, Unstorable, read_graph, write_graph
 from component_rt.vmcontext import ComponentLayout
 from core_rt import types as core
-from core_rt.binary.model import DataSegment, DecodedModule, ElementSegment, Export, Import
+from core_rt.binary.model import MODULE_FIELDS, DataSegment, DecodedModule, ElementSegment, Export, Import
 from core_rt.compile.cache import entry_key
 from core_rt.compile.host import sources
 from core_rt.record import positional
@@ -103,14 +103,10 @@ def _type(cls: Any, *fields: str) -> Kind:
 _RECORDS: Final[tuple[Any, ...]] = (
     p.LoadModule, p.ImportItem, p.InstantiateModule, p.Extract, p.MakeResource, p.LateExport, p.Remember, p.Options, p.Lift,
     p.Lower, p.Builtin, p.Constant, p.StartFunction, p.InstanceItem, p.Plan, m.CanonBuiltin, m.CanonOptions, t.CoreModuleType,
-    t.ValueExtern, t.TypeBound, v.TypeName, v.ResourceId,
+    t.ValueExtern, t.TypeBound, v.TypeName, v.ResourceId, ElementSegment,
 )  # fmt: skip
 
-_MODULE_FIELDS: Final = tuple(
-    field.name
-    for field in attrs.fields(DecodedModule)
-    if field.init and field.name not in ("data", "features", "data_segments")
-)
+_MODULE_FIELDS: Final = tuple([name for name in MODULE_FIELDS if name != "data_segments"])
 
 
 def _instance(index: int, parent: int | None, resources: dict[Any, int]) -> p.StaticInstance:
@@ -190,7 +186,6 @@ def _fixed_kinds() -> Mapping[type, Kind]:
     kinds: dict[type, Kind] = {cls: _by_fields(cls) for cls in _RECORDS}
     for cls in (
         t.Attributes,
-        ElementSegment,
         core.TableType,
         core.MemoryType,
         core.GlobalType,

@@ -15,8 +15,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import attrs
-
 from core_rt import native
 from core_rt.errors import EngineBug
 from core_rt.native import ffi
@@ -50,31 +48,34 @@ _REGIONS: tuple[tuple[str, Struct], ...] = (
 )
 
 
-@attrs.frozen
 class ComponentLayout:
     """Byte offsets from the context pointer for a plan with so many of each."""
 
+    __slots__ = ("counts", "instances", "offsets", "size", "template")
+
     instances: int
-    counts: dict[str, int] = attrs.field(eq=False)
-    offsets: dict[str, int] = attrs.field(init=False, eq=False)
-    size: int = attrs.field(init=False)
-    template: bytes = attrs.field(init=False, eq=False, repr=False)
+    counts: dict[str, int]
+    offsets: dict[str, int]
+    size: int
+    template: bytes
     """Header and context as they begin: flags on, pointers poisoned, those to the store still missing."""
 
-    def __attrs_post_init__(self) -> None:
+    def __init__(self, instances: int, counts: dict[str, int]) -> None:
+        self.instances = instances
+        self.counts = counts
         offsets = {"flags": VMComponentHeader.size}
         at = VMComponentHeader.size + self.instances * VMInstanceFlags.size
         for name, struct in _REGIONS:
             offsets[name] = at
             at += self.counts.get(name, 0) * struct.size
-        object.__setattr__(self, "offsets", offsets)
-        object.__setattr__(self, "size", (at + 15) & -16)
+        self.offsets = offsets
+        self.size = (at + 15) & -16
         header = COMPONENT_MAGIC.to_bytes(4, "little") + (InstanceHeader.size + self.size).to_bytes(4, "little")
         begin = COMPONENT_MAGIC.to_bytes(4, "little") + self.instances.to_bytes(4, "little")
         flags = b"\1\0\0\0" * (2 * self.instances)
         body = begin.ljust(VMComponentHeader.size, b"\0") + flags
         poison = POISON.to_bytes(8, "little") * ((self.size - len(body)) // 8)
-        object.__setattr__(self, "template", header.ljust(InstanceHeader.size, b"\0") + body + poison)
+        self.template = header.ljust(InstanceHeader.size, b"\0") + body + poison
 
 
 class ComponentContext:

@@ -12,10 +12,10 @@ import keyword
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from wit.errors import WitError
-
 if TYPE_CHECKING:
     import semver
+
+    from wit.errors import WitError
 
 __all__ = [
     "InterfaceId",
@@ -37,6 +37,13 @@ __all__ = [
     "strong_key",
     "version_sort_key",
 ]
+
+
+def _error(message: str) -> WitError:
+    from wit.errors import WitError  # most who want names never see one
+
+    return WitError(message)
+
 
 # A first fragment begins with a letter; every fragment is all lower or all upper case.
 _FIRST = r"(?:[a-z][0-9a-z]*|[A-Z][0-9A-Z]*)"
@@ -131,7 +138,7 @@ def parse_plain_name(name: str) -> PlainName:
                 return PlainName(kind, first, second)
         elif second is None:
             return PlainName(kind, first if kind else None, first)
-    raise WitError(
+    raise _error(
         f"`{name}` is not in kebab case" if not name.startswith("[") else f"`{name}` is not a valid plain name"
     )
 
@@ -167,10 +174,10 @@ def parse_interface_id(name: str) -> InterfaceId:
     """
     match = _interface().fullmatch(name)
     if match is None:
-        raise WitError(f"`{name}` is not a valid interface name (wanted `namespace:package/interface@version`)")
+        raise _error(f"`{name}` is not a valid interface name (wanted `namespace:package/interface@version`)")
     version: str | None = match["version"]
     if version is not None and not is_canonical_version(version) and not is_semver(version):
-        raise WitError(f"`{version}` is not a valid semantic version in `{name}`")
+        raise _error(f"`{version}` is not a valid semantic version in `{name}`")
     return InterfaceId(match["ns"], match["pkg"], match["iface"], version)
 
 
@@ -216,7 +223,7 @@ def _semver() -> type[semver.Version]:
 def parse_version(text: str) -> semver.Version:
     """The version as a `semver.Version`. Raises `WitError` if it is none."""
     if not is_semver(text):
-        raise WitError(f"`{text[:80]}` is not a valid semantic version")
+        raise _error(f"`{text[:80]}` is not a valid semantic version")
     return _semver().parse(text)
 
 
@@ -229,7 +236,7 @@ def split_version(text: str) -> tuple[str, str]:
     if is_canonical_version(text):
         return text, ""
     if not is_semver(text):
-        raise WitError(f"`{text[:80]}` is not a valid semantic version")
+        raise _error(f"`{text[:80]}` is not a valid semantic version")
     major, minor, patch = text.partition("+")[0].partition("-")[0].split(".")
     if major != "0":
         canonical = major
@@ -253,7 +260,7 @@ def version_sort_key(text: str | None) -> tuple[Any, ...]:
     if is_canonical_version(text):
         text += ".0" * (2 - text.count("."))
     elif not is_semver(text):
-        raise WitError(f"`{text[:80]}` is not a valid semantic version")
+        raise _error(f"`{text[:80]}` is not a valid semantic version")
     release, _, pre = text.partition("+")[0].partition("-")
     # A release comes after its pre-releases; numbers come before words, and fewer identifiers before more.
     words = [(0, int(word)) if word.isdigit() else (1, word) for word in pre.split(".")] if pre else []

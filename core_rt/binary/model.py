@@ -6,16 +6,18 @@ lists named `*_inits` and `bodies` hold defined items only. All offsets are byte
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
-import attrs
-
-from core_rt.binary.names import Names, read_branch_hints, read_names
 from core_rt.config import Features
+from core_rt.record import record
 from core_rt.types import DefType, ExternType, GlobalType, MemoryType, RefType, TableType, TagType
 
+if TYPE_CHECKING:
+    from core_rt.binary.names import Names
+
 __all__ = [
+    "MODULE_FIELDS",
     "ConstExpr",
     "DataSegment",
     "DecodedModule",
@@ -24,7 +26,6 @@ __all__ = [
     "ExternKind",
     "Import",
     "Instr",
-    "Names",
 ]
 
 Instr: TypeAlias = tuple[int, Any, int]
@@ -64,7 +65,7 @@ class Export(NamedTuple):
     offset: int
 
 
-@attrs.frozen
+@record
 class ElementSegment:
     """References to put into tables. Exactly one of `func_indices` and `inits` is given.
 
@@ -109,7 +110,33 @@ _KINDS: dict[type, ExternKind] = {
 }
 
 
-@attrs.define(eq=False)
+MODULE_FIELDS: Final[dict[str, Callable[[], Any]]] = {
+    "types": list,
+    "imports": list,
+    "exports": list,
+    "funcs": list,
+    "tables": list,
+    "memories": list,
+    "globals": list,
+    "tags": list,
+    "num_imported_funcs": int,
+    "num_imported_tables": int,
+    "num_imported_memories": int,
+    "num_imported_globals": int,
+    "num_imported_tags": int,
+    "table_inits": list,
+    "global_inits": list,
+    "start": type(None),
+    "elements": list,
+    "data_segments": list,
+    "data_count": type(None),
+    "bodies": list,
+    "customs": list,
+    "func_refs": set,
+}
+"""What sections say: attribute of a `DecodedModule` → what makes it as long as no section did."""
+
+
 class DecodedModule:
     """A module that decoded and is valid, except that function bodies have only been delimited.
 
@@ -119,39 +146,59 @@ class DecodedModule:
 
     data: bytes | memoryview
     features: Features
-    types: list[DefType] = attrs.Factory(list)
-    imports: list[Import] = attrs.Factory(list)
-    exports: list[Export] = attrs.Factory(list)
-    funcs: list[DefType] = attrs.Factory(list)
-    tables: list[TableType] = attrs.Factory(list)
-    memories: list[MemoryType] = attrs.Factory(list)
-    globals: list[GlobalType] = attrs.Factory(list)
-    tags: list[TagType] = attrs.Factory(list)
-    num_imported_funcs: int = 0
-    num_imported_tables: int = 0
-    num_imported_memories: int = 0
-    num_imported_globals: int = 0
-    num_imported_tags: int = 0
-    table_inits: list[ConstExpr | None] = attrs.Factory(list)
+    types: list[DefType]
+    imports: list[Import]
+    exports: list[Export]
+    funcs: list[DefType]
+    tables: list[TableType]
+    memories: list[MemoryType]
+    globals: list[GlobalType]
+    tags: list[TagType]
+    num_imported_funcs: int
+    num_imported_tables: int
+    num_imported_memories: int
+    num_imported_globals: int
+    num_imported_tags: int
+    table_inits: list[ConstExpr | None]
     """None: the elements start as null."""
-    global_inits: list[ConstExpr] = attrs.Factory(list)
-    start: int | None = None
-    elements: list[ElementSegment] = attrs.Factory(list)
-    data_segments: Sequence[DataSegment] = attrs.Factory(list)
-    data_count: int | None = None
+    global_inits: list[ConstExpr]
+    start: int | None
+    elements: list[ElementSegment]
+    data_segments: Sequence[DataSegment]
+    data_count: int | None
     """What the data count section says; None: there is none."""
-    bodies: list[tuple[int, int]] = attrs.Factory(list)
+    bodies: list[tuple[int, int]]
     """From the first byte of the local declarations to after the closing `end`."""
-    customs: list[tuple[str, int, int]] = attrs.Factory(list)
+    customs: list[tuple[str, int, int]]
     """Custom sections: name, and where the contents start and end."""
-    func_refs: set[int] = attrs.Factory(set)
+    func_refs: set[int]
     """Functions that may be referred to as values: exported, in element segments or in constant expressions."""
-    shape: Any = attrs.field(default=None, init=False)
+    shape: Any
     """What reads bodies keeps here what it needs to know of the module."""
-    _digest: bytes | None = attrs.field(default=None, init=False)
-    _passive: Sequence[tuple[int, int, int]] | None = attrs.field(default=None, init=False)
-    _names: Names | None = attrs.field(default=None, init=False)
-    _branch_hints: dict[int, dict[int, bool]] | None = attrs.field(default=None, init=False)
+    _digest: bytes | None
+    _passive: Sequence[tuple[int, int, int]] | None
+    _names: Names | None
+    _branch_hints: dict[int, dict[int, bool]] | None
+
+    __slots__ = (
+        "__weakref__",
+        "_branch_hints",
+        "_digest",
+        "_names",
+        "_passive",
+        "data",
+        "features",
+        "shape",
+        *MODULE_FIELDS,
+    )
+
+    def __init__(self, data: bytes | memoryview, features: Features, **fields: Any) -> None:
+        self.data = data
+        self.features = features
+        self.shape = self._digest = self._passive = self._names = self._branch_hints = None
+        for name, make in MODULE_FIELDS.items():
+            setattr(self, name, fields[name] if name in fields else make())
+        assert fields.keys() <= MODULE_FIELDS.keys()
 
     @property
     def digest(self) -> bytes:
@@ -178,6 +225,8 @@ class DecodedModule:
     def names(self) -> Names:
         """The name section, read when first asked for; what is malformed in it is left out."""
         if self._names is None:
+            from core_rt.binary.names import read_names
+
             self._names = read_names(self._custom("name"))
         return self._names
 
@@ -185,6 +234,8 @@ class DecodedModule:
     def branch_hints(self) -> dict[int, dict[int, bool]]:
         """Likely (True) or unlikely branches: function index → offset of the `if`/`br_if` in the module → hint."""
         if self._branch_hints is None:
+            from core_rt.binary.names import read_branch_hints
+
             section = self._custom("metadata.code.branch_hint") if self.features.branch_hinting else None
             starts = {self.num_imported_funcs + i: start for i, (start, _) in enumerate(self.bodies)} if section else {}
             self._branch_hints = read_branch_hints(section, starts)

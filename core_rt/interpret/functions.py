@@ -6,11 +6,10 @@ import threading
 from array import array
 from bisect import bisect_right, insort
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, final
-
-import attrs
+from typing import TYPE_CHECKING, Final, NamedTuple, final
 
 from core_rt.native import ffi
+from core_rt.record import record
 
 if TYPE_CHECKING:
     from core_rt.binary.model import DecodedModule
@@ -28,15 +27,14 @@ BUDGET_PER_WORD: Final = 16
 interpreter runs about as often through the function or one of its loops; programs that ran so long are likely to run on for as long."""
 
 
-@attrs.frozen
-class Hot:
+class Hot(NamedTuple):
     """A function of the interpreter that machine code is made for, or, unless `loop` is -1, for one of its loops."""
 
     function: int
     loop: int
 
 
-@attrs.frozen(eq=False)
+@record
 class Interpreted:
     """A function in the interpreter."""
 
