@@ -42,8 +42,8 @@ class TcpBase(SharedOptions):
         local.check(self._held.family)
         local.permit(policy, "tcp-bind")
         sock = self._held.sock
-        # A port in TIME_WAIT may be bound again, as the interface asks for.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1 if local.port else 0)
+        # A port in TIME_WAIT may be bound again, as the interface asks for; the kernel wants it said by the socket before, too.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(local.kernel)
 
     def _begin_connect(self, policy: NetworkPolicy, remote_address: Any) -> None:

@@ -123,6 +123,21 @@ def test_backpressure_and_the_rest_is_sent(world: World) -> None:
     assert got == sent
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_port_can_be_bound_again_at_once(world: World, family: str) -> None:
+    """Though it was the kernel that chose it, and connections of it are not quite gone."""
+    client, client_in, client_out, served, listener = world.pair(family)
+    address = listener.local_address()
+    served[0].shutdown("send")
+    del served, listener
+    again = world.tcp(family)
+    again.start_bind(world.network, address)
+    again.finish_bind()
+    again.start_listen()
+    again.finish_listen()
+    del client, client_in, client_out
+
+
 def test_writing_more_than_allowed_traps(world: World) -> None:
     _, _, out, _, _ = world.pair("ipv4")
     with pytest.raises(Trap, match="check-write allowed 0"):
