@@ -199,7 +199,7 @@ def _start_up() -> dict[str, Figures]:
             times.append(usage.ru_utime + usage.ru_stime)
         return min(times) * 1e3
 
-    cli = ("-m", "component_rt.cli")
+    cli = ("-m", "component_rt")
     invoke = ("--invoke", 'open-and-close("files.c", 1)')
     return {
         "start-up": {

@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("--guest", type=Path, default=WEB, help="another component that says hello")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    ours = ["-m", "component_rt.cli", "serve", "--addr", "127.0.0.1:0"]
+    ours = ["-m", "component_rt", "serve", "--addr", "127.0.0.1:0"]
     commands = {
         "plain h11 under trio": ["-c", PLAIN],
         "serve, an instance for each request": [*ours, str(options.guest)],

@@ -247,13 +247,13 @@ def test_compile_fills_the_cache(component_rt: Any, wasm: Any) -> None:
 
 def test_as_a_module_of_python(wasm: Any) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "component_rt.cli", "run", wasm(HELLO)], capture_output=True, check=False
+        [sys.executable, "-m", "component_rt", "run", wasm(HELLO)], capture_output=True, check=False
     )
     assert (done.returncode, done.stdout) == (7, b"hello\n")
 
 
 def test_interrupting_a_guest_that_spins(wasm: Any) -> None:
-    command = [sys.executable, "-m", "component_rt.cli", "run", "--invoke", "spin", wasm(MATH)]
+    command = [sys.executable, "-m", "component_rt", "run", "--invoke", "spin", wasm(MATH)]
     for seconds in (1, 4, 16):  # until the guest is running, on however busy a machine
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         time.sleep(seconds)
@@ -266,7 +266,7 @@ def test_interrupting_a_guest_that_spins(wasm: Any) -> None:
 
 def test_without_standard_streams(wasm: Any) -> None:
     """A daemon may have none: the guest runs all the same."""
-    command = f"exec {sys.executable} -m component_rt.cli run {wasm(HELLO)} <&- >&-"
+    command = f"exec {sys.executable} -m component_rt run {wasm(HELLO)} <&- >&-"
     done = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, check=False)
     assert done.returncode == 7, done.stderr
 

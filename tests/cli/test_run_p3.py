@@ -42,7 +42,7 @@ def test_exit_codes(component_rt: Any, wasm: Any) -> None:
 
 def test_standard_streams(wasm: Any, tmp_path: Path) -> None:
     data = bytes(range(256)) * 2000
-    command = [sys.executable, "-m", "component_rt.cli", "run", "--no-cache", str(wasm(COPY))]
+    command = [sys.executable, "-m", "component_rt", "run", "--no-cache", str(wasm(COPY))]
     done = subprocess.run(command, input=data, capture_output=True, check=False)
     assert (done.returncode, done.stdout == data, done.stderr) == (0, True, b"")
     with open("/dev/full", "wb") as full:

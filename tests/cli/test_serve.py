@@ -113,7 +113,7 @@ class Server:
 
 
 def start(path: Path, *options: str) -> Server:
-    command = [sys.executable, "-m", "component_rt.cli", "serve", "--addr", "127.0.0.1:0", *options, str(path)]
+    command = [sys.executable, "-m", "component_rt", "serve", "--addr", "127.0.0.1:0", *options, str(path)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     line = process.stderr.readline()
@@ -422,7 +422,7 @@ def _lives(pid: int) -> bool:
 def test_a_worker_that_cannot_serve_says_so_once(wasm: Any) -> None:
     # In a process of its own: workers are forked, and this one has threads.
     arguments = ["serve", "--addr", "127.0.0.1:0", "--workers", "3", str(wasm("(component)"))]
-    command = [sys.executable, "-m", "component_rt.cli", *arguments]
+    command = [sys.executable, "-m", "component_rt", *arguments]
     outcome = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert outcome.returncode == 1 and outcome.stderr.count("exports no wasi:http/incoming-handler") == 1
 

@@ -1,5 +1,0 @@
-"""`python -m component_rt.cli`."""
-
-from component_rt.cli import main
-
-main()
