@@ -8,6 +8,7 @@ from core_rt.binary import decode
 from core_rt.compile import writer
 from core_rt.compile.jit import Jit
 from core_rt.interpret import translate
+from core_rt.validate.plain import instructions
 
 __all__ = ["preload"]
 
@@ -43,4 +44,5 @@ def preload() -> None:
 
     In a thread beside the decoder it took longer than it saved.
     """
+    instructions()
     Jit(0).compile(_PRELOAD)

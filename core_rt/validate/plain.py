@@ -14,15 +14,16 @@ from typing import Any, Final
 from core_rt.binary.model import DecodedModule, Instr
 from core_rt.config import DEFAULT_FEATURES
 from core_rt.native import ffi, lib
-from core_rt.opcodes import OPCODES, Opcode
+from core_rt.opcodes import BY_CODE, Opcode
 from core_rt.types import F32, F64, FUNCREF, I32, I64, FuncType, ValType, matches_ref
 
-__all__ = ["read_plain"]
+__all__ = ["instructions", "read_plain"]
 
 _shim: Final[Any] = lib
 _NUMBERS: Final[dict[int, ValType]] = {t.code: t for t in (I32, I64, F32, F64)}
 _BLOCKS: Final[dict[int, tuple[ValType, ...]]] = {0x40: (), **{code: (t,) for code, t in _NUMBERS.items()}}
-_LETTERS: Final = {"a": I32, "i": I32, "I": I64, "f": F32, "F": F64}
+_LETTERS: Final = {"a": I32.code, "i": I32.code, "I": I64.code, "f": F32.code, "F": F64.code}
+_OPERANDS: Final = frozenset(("i", "I", "f", "F", "ii", "II", "ff", "FF"))
 _NAMED: Final = {
     "nop": _shim.BODY_NOP,
     "unreachable": _shim.BODY_UNREACHABLE,
@@ -71,27 +72,28 @@ assert len(_COMMON) == _shim.BODY_COMMON
 def _row(row: Opcode) -> int:
     """What `body.c` wants to know of an instruction; 0: it is not plain."""
     params, results = row.params or "", row.results or ""
-    if not {*params, *results} <= _LETTERS.keys() or row.code == _SELECT_OF_TYPE:
-        return 0
-    result = _LETTERS[results].code if len(results) == 1 else 0
-    operand = _LETTERS[params[-1]].code if params else 0
-    kind = _NAMED.get(row.mnemonic, _shim.BODY_OTHER)
-    if row.immediate == "mem":
-        kind = _shim.BODY_LOAD if results else _shim.BODY_STORE
-    elif kind == _shim.BODY_OTHER and row.immediate == "none" and result and len({*params}) == 1 and len(params) <= 2:
-        kind = _shim.BODY_UNARY if len(params) == 1 else _shim.BODY_BINARY
-    return kind | operand << 8 | result << 16 | row.number << 24 if kind else 0
+    kind = _NAMED.get(row.mnemonic)
+    if kind is None:
+        if row.immediate == "mem":
+            kind = _shim.BODY_LOAD if results else _shim.BODY_STORE
+        elif row.immediate == "none" and params in _OPERANDS and len(results) == 1:
+            kind = _shim.BODY_UNARY if len(params) == 1 else _shim.BODY_BINARY
+        else:
+            return 0
+    operand = _LETTERS[params[-1]] if params else 0
+    return kind | operand << 8 | (_LETTERS[results] if results else 0) << 16 | row.number << 24
 
 
 @cache
-def _table() -> Any:
+def instructions() -> Any:
     """The table of instructions for C."""
     rows = array("I", bytes(4 * (256 + _PREFIXED)))
-    for row in OPCODES:
-        if row.code < 256:
-            rows[row.code] = _row(row)
-        elif row.code >> 12 == _PREFIX and row.code & 0xFFF < _PREFIXED:
-            rows[256 + (row.code & 0xFFF)] = _row(row)
+    for code, row in BY_CODE.items():
+        if code < 256:
+            rows[code] = _row(row)
+        elif code >> 12 == _PREFIX and code & 0xFFF < _PREFIXED:
+            rows[256 + (code & 0xFFF)] = _row(row)
+    rows[_SELECT_OF_TYPE] = 0
     return ffi.from_buffer("uint32_t[]", rows)
 
 
@@ -156,7 +158,7 @@ def read_plain(module: DecodedModule, defined_index: int) -> tuple[list[ValType]
     out.extras = extras = _new("uint64_t[]", 2 * length)
     data = ffi.from_buffer("uint8_t[]", module.data[start:end])
     type_ = shape.types[module.num_imported_funcs + defined_index]
-    count = lib.vm_read_body(shape.c, _table(), data, start, length, type_, out)
+    count = lib.vm_read_body(shape.c, instructions(), data, start, length, type_, out)
     if not count:
         return None
     unpack = ffi.unpack
