@@ -39,6 +39,7 @@ class Compiler:
         self.quick = 0
         """How often a guest waited for quick code."""
         self._quick_at = 0.0, 0.0
+        self._jit: Jit | None = None
         self._arena: CodeArena | None = None
         self._signatures: dict[int, Any] = {}
         self._trampolines: dict[tuple[str, str], int] = {}
@@ -50,17 +51,21 @@ class Compiler:
 
         return Background()
 
-    @cached_property
+    @property
     def jit(self) -> Jit:
-        """LLVM, loaded when something is compiled: code from the cache does without."""
-        from core_rt.compile.jit import Jit
+        """LLVM, loaded when something is compiled: code from the cache and interpreted code do without."""
+        if self._jit is None:
+            from core_rt.compile.jit import Jit
 
-        return Jit(self.config.opt_level, verify=self._verify)
+            with self.lock:
+                if self._jit is None:
+                    self._jit = Jit(self.config.opt_level, verify=self._verify)
+        return self._jit
 
     @property
-    def is_loaded(self) -> bool:
-        """Whether the process has LLVM already."""
-        return "core_rt.compile.jit" in sys.modules
+    def is_ready(self) -> bool:
+        """Whether who compiles now has to wait neither for LLVM to be loaded nor for somebody else who compiles."""
+        return "core_rt.compile.jit" in sys.modules and not (self._jit is not None and self._jit.is_busy)
 
     def note_quick(self) -> None:
         """A guest waited for quick code until now."""
@@ -127,5 +132,5 @@ class Compiler:
             if self._arena is not None:
                 self._arena.close()
                 self._arena = None
-            if "jit" in self.__dict__:
-                self.jit.close()
+            if self._jit is not None:
+                self._jit.close()

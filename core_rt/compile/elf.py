@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from core_rt.errors import EngineBug
-from core_rt.record import record
+from core_rt.record import mutable
 
 __all__ = ["ElfObject", "Section"]
 
@@ -121,7 +121,7 @@ def _cstring(data: bytes, at: int) -> str:
     return data[at : data.index(b"\0", at)].decode()
 
 
-@record
+@mutable
 class ElfObject:
     """A parsed object: `size` bytes at `align` when loaded, `functions` (name → (offset, size) in the loaded block)."""
 

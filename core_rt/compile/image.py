@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from core_rt.compile.elf import ElfObject
 from core_rt.compile.lines import LineTable, line_program
 from core_rt.compile.symbols import SYMBOL
-from core_rt.record import record
+from core_rt.record import mutable
 
 if TYPE_CHECKING:
     from core_rt.compile.linked import LinkedCode
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["CodeMap", "LoadedObject", "functions_of", "load"]
 
 
-@record
+@mutable
 class LoadedObject:
     """An object in place. `lines` is read (or made) when first asked for."""
 

@@ -85,6 +85,11 @@ class Jit:
         self._context_uses = 0
 
     @property
+    def is_busy(self) -> bool:
+        """Whether who compiles now waits for another."""
+        return self._lock.locked()
+
+    @property
     def processor(self) -> tuple[str, str]:
         """LLVM's name of the processor that code is made for, and its features."""
         return _processor(self.machine)

@@ -147,7 +147,7 @@ class CompiledModule:
     def _is_large(self, functions: Functions, defined: int) -> bool:
         """Whether a guest had better go on in the interpreter than wait for machine code."""
         config = self.compiler.config
-        return config.epoch_interruption and (functions.words(defined) > _WAIT_WORDS or not self.compiler.is_loaded)
+        return config.epoch_interruption and (functions.words(defined) > _WAIT_WORDS or not self.compiler.is_ready)
 
     def leave_interpreter(self, defined: int, loop: int) -> None:
         """Make quick code for a function that is interpreted, or, unless `loop` is -1, for a loop in which the interpreter goes round."""

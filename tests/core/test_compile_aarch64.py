@@ -30,7 +30,7 @@ FAR = 0x7F12_3456_7000
 @pytest.fixture(scope="module")
 def compiler():
     compiler = Compiler(core_rt.Config(cache=False))
-    compiler.jit = Jit(machine="aarch64", verify=True)
+    compiler._jit = Jit(machine="aarch64", verify=True)
     compiler.float_register = "w"
     yield compiler
     compiler.close()
