@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from core_rt.errors import ExhaustionError, GuestException, Trap, TrapCode
-from core_rt.record import record
+from core_rt.record import mutable
 
 if TYPE_CHECKING:
     from component_rt.instance import ComponentInstance
@@ -90,7 +90,7 @@ class Table:
         return element
 
 
-@record
+@mutable
 class ResourceType:
     """A resource type of a running instance, or of the host (`impl` is None).
 

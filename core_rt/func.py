@@ -98,7 +98,7 @@ class Func:
         self._calls += 1
         # The wrong number of arguments is a matter for a function that has the right one.
         if self._calls > PLAIN_CALLS or named or len(args) != len(type_.params):
-            self.__class__ = _class_of(type_)  # type: ignore[assignment]
+            self.__class__ = _class_of(type_)
             return self(*args, **named)
         store.check()
         if store.has_refs:

@@ -16,7 +16,7 @@ from functools import cache
 from types import CodeType, FunctionType
 from typing import Any, TypeVar, dataclass_transform, overload
 
-__all__ = ["positional", "record"]
+__all__ = ["mutable", "positional", "record"]
 
 T = TypeVar("T")
 
@@ -29,6 +29,12 @@ def record(*, kw_only: bool = False) -> Callable[[type[T]], type[T]]: ...
 def record(cls: type[T] | None = None, *, kw_only: bool = False) -> Any:
     """Make a record of a class: slots, `__init__`, `__repr__` and `__match_args__`; all arguments by keyword if `kw_only`."""
     return (lambda c: _make(c, kw_only)) if cls is None else _make(cls, kw_only)
+
+
+@dataclass_transform(eq_default=False)
+def mutable(cls: type[T]) -> type[T]:
+    """As `record`, of a class whose fields may be assigned to."""
+    return _make(cls, False)
 
 
 def _make(cls: type[Any], kw_only: bool) -> type[Any]:

@@ -61,7 +61,7 @@ class Export(NamedTuple):
 
     name: str
     kind: ExternKind
-    index: int
+    index: int  # type: ignore[assignment]  # a tuple's method of that name is of no use here
     offset: int
 
 

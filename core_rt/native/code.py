@@ -8,7 +8,7 @@ import weakref
 
 from core_rt.errors import EngineBug
 from core_rt.native.lib import CData, address, exhausted, ffi, lib
-from core_rt.record import record
+from core_rt.record import mutable
 
 __all__ = ["CodeArena", "enter_code", "processor_words", "register_code", "unregister_code"]
 
@@ -17,7 +17,7 @@ _CHUNK_MOST = 8 << 20
 _MOST = 1 << 30
 
 
-@record
+@mutable
 class _Chunk:
     arena: CData
     rx: int

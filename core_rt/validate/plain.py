@@ -21,7 +21,7 @@ __all__ = ["instructions", "read_plain"]
 
 _shim: Final[Any] = lib
 _NUMBERS: Final[dict[int, ValType]] = {t.code: t for t in (I32, I64, F32, F64)}
-_BLOCKS: Final[dict[int, tuple[ValType, ...]]] = {0x40: (), **{code: (t,) for code, t in _NUMBERS.items()}}
+_BLOCKS: Final[dict[int, Any]] = {0x40: ((), ()), **{code: ((), (t,)) for code, t in _NUMBERS.items()}}
 _LETTERS: Final = {"a": I32.code, "i": I32.code, "I": I64.code, "f": F32.code, "F": F64.code}
 _OPERANDS: Final = frozenset(("i", "I", "f", "F", "ii", "II", "ff", "FF"))
 _NAMED: Final = {
@@ -81,7 +81,7 @@ def _row(row: Opcode) -> int:
         else:
             return 0
     operand = _LETTERS[params[-1]] if params else 0
-    return kind | operand << 8 | (_LETTERS[results] if results else 0) << 16 | row.number << 24
+    return int(kind) | operand << 8 | (_LETTERS[results] if results else 0) << 16 | row.number << 24
 
 
 @cache
@@ -119,7 +119,7 @@ class _Shape:
                 signatures.extend((_MASK, 0, 0))
         index_of = {id(type_): index for index, type_ in enumerate(types)}
         self.types = array("I", [index_of[id(func)] for func in module.funcs])
-        self.blocks = [
+        self.blocks: list[Any] = [
             (t.composite.params, t.composite.results) if isinstance(t.composite, FuncType) else None for t in types
         ]
         globals_ = bytes([g.content.code | g.mutable << 7 if g.content in numbers else 0 for g in module.globals])  # type: ignore[union-attr]
@@ -185,10 +185,7 @@ def _values(shape: _Shape, out: Any, extras: list[int], sets: Any, targets: Any)
         elif kind == _INT:
             append(b - (b >> 63 << 64))
         elif kind == _BLOCK or kind == _LOOP:
-            if a >= _TYPE_BYTE:
-                params, results = (), _BLOCKS[a - _TYPE_BYTE]
-            else:
-                params, results = shape.blocks[a]
+            params, results = shape.blocks[a] if a < _TYPE_BYTE else _BLOCKS[a - _TYPE_BYTE]
             key = bits[8 * b : 8 * b + size]
             inside = known.get(key)
             if inside is None:

@@ -53,7 +53,6 @@ assign many locals would cost depth times locals. The set is then merely larger 
 FUNC: Final = 0x00
 BLOCK: Final = 0x02
 LOOP: Final = 0x03
-LOOP: Final = 0x03
 IF: Final = 0x04
 ELSE: Final = 0x05
 TRY_TABLE: Final = 0x1F
