@@ -35,7 +35,7 @@ def test_generated_modules_are_valid_and_run():
 def test_results_equal_those_of_wasmtime(tier, extras):
     from tests.robustness.differential import run
 
-    count = int(os.environ.get("DIFFERENTIAL", "40"))
+    count = int(os.environ.get("DIFFERENTIAL", "25"))
     report = run(count, seed=7, tier=tier, extras=extras)
     assert not report.findings, str(report)
     assert report.cases == count
@@ -45,7 +45,7 @@ def test_results_equal_those_of_wasmtime(tier, extras):
 def test_component_values_lie_in_memory_as_those_of_wasmtime():
     from tests.robustness.values import run
 
-    count = int(os.environ.get("DIFFERENTIAL", "40"))
+    count = int(os.environ.get("DIFFERENTIAL", "25"))
     report = run(count, seed=7)
     assert not report.findings, str(report)
     assert report.cases == count
