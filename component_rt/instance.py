@@ -276,6 +276,11 @@ def late(item: int | LateExport, runtime: Runtime) -> Callable[[], Func]:
     return partial(runtime.get, item)
 
 
+def _is_quiet(step: Step) -> bool:
+    """Whether it instantiates a module that has no start function."""
+    return type(step) is InstantiateModule and not step.starts
+
+
 class Steps:
     """The steps of a component's plan with what does each: those that are done at once, and by slot those that can wait.
 
@@ -295,7 +300,9 @@ class Steps:
         self.makers = makers
         eager = [step for step in plan.eager if type(step) is not ImportItem or step.path in early]
         late = [step for step in plan.imports if step.path not in early]
-        self.eager = [(_STEPS[type(step)], step) for step in eager]
+        self.eager: list[tuple[Callable[[Runtime, Any], Any], Step]] = [
+            (Runtime.instantiate_core if _is_quiet(step) else _STEPS[type(step)], step) for step in eager
+        ]
         lazy = [step for step in plan.lazy.values() if type(step) is not Builtin]  # those are functions of the host
         self.lazy = {step.slot: (_STEPS[type(step)], step) for step in (*lazy, *late)}
         self.handlers: dict[int, Callable[[Runtime], Callable[[], object]]] = {}
@@ -382,7 +389,7 @@ class Runtime:
             if type(step) is not InstantiateModule or not step.starts:
                 slots[step.slot] = do(self, step)
                 continue
-            made = slots[step.slot] = self._instantiate_core(step, run_start=False)
+            made = slots[step.slot] = self.instantiate_core(step, run_start=False)
             if made.start is not None:
                 instance = self.instance(step.instance)
                 entered = instance.shut()
@@ -482,27 +489,27 @@ class Runtime:
         return self._steps.makers[step.path](self, step)
 
     def _instantiate(self, step: InstantiateModule) -> Any:
-        if not step.starts:
-            return self._instantiate_core(step)
         instance = self.instance(step.instance)
         entered = instance.shut()
-        if self.plan.uses_tasks and self.get(step.module).decoded.start is not None:
-            from component_rt.canon.task import with_thread
+        if self.plan.uses_tasks and (step.order is not None or self.get(step.module).decoded.start is not None):
+            from component_rt.canon.task import starting
 
-            made = with_thread(self.store, instance, self._instantiate_core)(step)
+            with starting(self.store, instance):
+                made = self.instantiate_core(step)
         else:
-            made = self._instantiate_core(step)
+            made = self.instantiate_core(step)
         for member in entered:
             member.flags[MAY_ENTER] = 1
         return made
 
-    def _instantiate_core(self, step: InstantiateModule, run_start: bool = True) -> CoreInstance:
-        module, core = self.get(step.module), self.store.core
-        linked = self._links.steps.get(step.slot)
-        if linked is None or not self.plan.self_contained:
+    def instantiate_core(self, step: InstantiateModule, run_start: bool = True) -> CoreInstance:
+        """Instantiate a module; who lets nobody enter meanwhile is another matter."""
+        core, linked = self.store.core, self._links.steps.get(step.slot)
+        if linked is None:
+            module = self.get(step.module)
             order = [step.imports[wanted.module, wanted.name] for wanted in module.decoded.imports]
             return instantiate_core(core, module, [self.get(slot) for slot in order], run_start)
-        links, base, items = linked
+        module, links, base, items = linked
         if links is None:
             made = CoreInstance(core, module, (), run_start=run_start)
         else:

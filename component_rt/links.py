@@ -21,6 +21,7 @@ from core_rt.vm import structs
 
 if TYPE_CHECKING:
     from component_rt.component import Component
+    from core_rt.module import Module
 
 __all__ = ["STRIDE", "HostTable", "Linked", "Links"]
 
@@ -28,12 +29,13 @@ STRIDE: Final = structs.VMHostFuncContext.size
 
 
 class Linked(NamedTuple):
-    """How a module's imports are linked: `links` is a `VMLink[]` (None: it has none), its bases those of the run-time's list.
+    """A module, and how its imports are linked: `links` is a `VMLink[]` (None: it has none), its bases those of the run-time's list.
 
     `base` is the number there of the instance that is made (0: nobody asks for it); `items` are numbers and the slots whose items'
     addresses go there.
     """
 
+    module: Module
     links: Any
     base: int
     items: Sequence[tuple[int, int]]
@@ -91,7 +93,7 @@ class Links:
         self.hosts = HostTable(component)
         self.bases = 1
         self.steps: dict[int, Linked] = {}
-        """By the slot of the instance."""
+        """By the slot of the instance; none where modules are imported."""
         steps = component.plan.steps
         self._steps: Mapping[int, Any] = {step.slot: step for step in steps if not isinstance(step, Remember)}
         self._places: dict[int, list[tuple[int, int]]] = {}
@@ -103,9 +105,12 @@ class Links:
             if isinstance(step, InstantiateModule) and step.order is not None:
                 mine = items[step.slot] = []
                 self._places[step.slot] = [self._place(slot, mine) for slot in step.order]
+        if not component.plan.self_contained:
+            return
         for slot, places in self._places.items():
             links = ffi.new("VMLink[]", places) if places else None
-            self.steps[slot] = Linked(links, self._numbers.get(slot, 0), tuple(items[slot]))
+            module = component.module(self._steps[self._steps[slot].module].definition)
+            self.steps[slot] = Linked(module, links, self._numbers.get(slot, 0), tuple(items[slot]))
 
     def lift_code(self, step: Lift) -> LiftCode:
         """The code for a `canon lift`."""

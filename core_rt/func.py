@@ -107,6 +107,20 @@ class Func:
         results = [from_raw(store, t, raw) for t, raw in zip(type_.results, values)]
         return tuple(results) if len(results) > 1 else results[0] if results else None
 
+    def run(self) -> None:
+        """Call a function of type `[] -> []`, as start functions are, once and for all: without code made for its type."""
+        store = self.store
+        store.check()
+        if store.has_refs:
+            store.refs.safepoint()
+        try:
+            left = native.call_int(self.head)
+            if left <= structs.CALL_LEFT_MOST:
+                self.go_on(self.head, left)
+        except BaseException as error:
+            store.unwind(error)
+            raise
+
     @staticmethod
     def from_python(store: Store, type_: FuncType, function: Callable[..., Any], name: str | None = None) -> Func:
         """A Python function as a guest sees it; arguments and results are converted.

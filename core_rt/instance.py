@@ -30,6 +30,8 @@ __all__ = ["Extern", "Instance", "instantiate"]
 Extern: TypeAlias = Func | Memory | Table | Global | Tag
 
 _M64 = (1 << 64) - 1
+_LAYOUT = {"memory": "memory", "table": "table", "global": "global_", "tag": "tag"}
+"""Methods of `ModuleLayout`."""
 
 
 def instantiate(store: Store, module: Module, imports: Sequence[Extern], run_start: bool = True) -> Instance:
@@ -169,6 +171,10 @@ class Instance:
             store.refs.make_room()  # constant expressions make objects, and nothing may be collected among them
         for index in late.tags:
             self._items["tag", index] = Tag.at(store, decoded.tags[index], self._place("tag", index))
+        if late.sums:
+            words = ffi.cast("uint64_t *", self.base)
+            for place, source, addend, mask in late.sums:
+                words[place] = ffi.cast("uint64_t *", words[source])[0] + addend & mask
         for index, init in late.globals:
             raw = evaluate(self, init)
             place = ffi.cast("uint64_t *", self._place("global", index))
@@ -191,7 +197,7 @@ class Instance:
             trap.add_note(f"while instantiating {self.module!r}")
             raise
         if late.start is not None and run_start:
-            self.func(late.start)()
+            self.func(late.start).run()
 
     def _fill_table(self, table: Table, init: ConstExpr | None) -> None:
         raw = 0 if init is None else evaluate(self, init)
@@ -291,9 +297,8 @@ class Instance:
 
     def _place(self, kind: str, index: int) -> int:
         """Address of the definition of an item, or of the pointer to it that was imported."""
-        layout = self.module.layout
-        of = {"memory": layout.memory, "table": layout.table, "global": layout.global_, "tag": layout.tag}[kind]
-        return self.base + of(index)[1]
+        at: tuple[bool, int] = getattr(self.module.layout, _LAYOUT[kind])(index)
+        return self.base + at[1]
 
     def _face(self, kind: str, index: int) -> Any:
         """The Python object for an item that the module defines; tags have theirs from the start."""

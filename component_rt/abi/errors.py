@@ -21,6 +21,7 @@ from component_rt.abi.mismatch import HandleMismatch, Mismatch
 
 __all__ = ["Mismatch", "explain", "explain_value"]
 
+
 @attrs.define
 class _Found(Exception):
     kind: type[Exception]

@@ -9,6 +9,7 @@ from core_rt.errors import DecodeError
 
 __all__ = ["read_names"]
 
+
 def read_names(r: Reader, before: Names) -> Names:
     """The names in `r`, added to those of an earlier section of that name."""
     component = before.component

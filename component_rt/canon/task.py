@@ -6,8 +6,8 @@ Importing this module adds the built-ins of all modules beside it.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from component_rt.abi.codegen import Signature
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from component_rt.instance import ComponentInstance, RuntimeOptions
     from component_rt.model import CanonBuiltin
     from component_rt.store import Store
+    from component_rt.tasks.scheduler import Scheduler
 
-__all__ = ["with_thread"]
+__all__ = ["starting"]
 
 MAX_BACKPRESSURE = 1 << 16
 
@@ -37,28 +38,46 @@ def _no_steps() -> Steps:
     yield from ()
 
 
-def with_thread(store: Store, inst: ComponentInstance, function: Callable[..., Any]) -> Any:
-    """`function`, which instantiates a core module, run under a synchronous task: what it calls must not block."""
+class _Starting:
+    """The task and the thread that a core module is instantiated in, made when something asks for them (`Scheduler.absent`)."""
 
-    @functools.wraps(function)
-    def run(*args: Any) -> Any:
-        scheduler = store.scheduler
-        outer = scheduler.current
+    __slots__ = ("_inst", "_scheduler", "_thread")
+
+    def __init__(self, scheduler: Scheduler, inst: ComponentInstance) -> None:
+        self._scheduler = scheduler
+        self._inst = inst
+        self._thread: Thread | None = None
+
+    def make(self) -> Thread:
+        inst, scheduler = self._inst, self._scheduler
         task = Task(inst, None, lambda: None, lambda result, cancelled: None)
-        scheduler.current = thread = Thread(scheduler, Tree.of(inst), task, _no_steps()).resumed()
+        scheduler.current = self._thread = thread = Thread(scheduler, Tree.of(inst), task, _no_steps()).resumed()
         task.threads[thread] = None
         thread.index = inst.threads.add(thread)
-        scheduler.nested += 1
-        try:
-            return function(*args)
-        finally:
-            scheduler.nested -= 1
-            scheduler.current = outer
-            thread.tree.threads.pop(thread, None)
-            del task.threads[thread]
-            inst.threads.remove(thread.index)
+        return thread
 
-    return run
+    def end(self) -> None:
+        thread = self._thread
+        if thread is not None:
+            assert thread.index is not None
+            thread.tree.threads.pop(thread, None)
+            del thread.task.threads[thread]
+            self._inst.threads.remove(thread.index)
+
+
+@contextmanager
+def starting(store: Store, inst: ComponentInstance) -> Iterator[None]:
+    """A core module of `inst` is instantiated inside, under a synchronous task: what its start function calls must not block."""
+    scheduler = store.scheduler
+    outer, absent = scheduler.current, scheduler.absent
+    scheduler.current, scheduler.absent = None, (made := _Starting(scheduler, inst))
+    scheduler.nested += 1
+    try:
+        yield
+    finally:
+        scheduler.nested -= 1
+        made.end()
+        scheduler.current, scheduler.absent = outer, absent
 
 
 # ---------------------------------------------------------------------------------------------------- task.return, task.cancel

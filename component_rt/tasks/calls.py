@@ -347,7 +347,8 @@ class HostCall:
             self.on_done()
 
     def outcome(self) -> Any:
-        """The result as Python code sees it. Raises what the call raised, or its `Err`."""
+        """The result as Python code sees it; to be asked for once. Raises what the call raised, or its `Err`."""
+        del self.task  # which refers to the call
         if self.error is not None:
             raise self.error
         result, self.result = self.result, None  # the task may go on for long

@@ -136,7 +136,7 @@ class AsyncStore(Store):
         self._closed_roots.clear()
         self.callees.clear()
         self.scheduler.notify = _nothing
-        self.core.on_interrupt = None
+        self.core.on_interrupt = self.watch = self._pump_task = None
         del self.cancelling
 
     def ended(self) -> None:

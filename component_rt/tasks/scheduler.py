@@ -42,7 +42,6 @@ from core_rt.store import PARK
 
 if TYPE_CHECKING:
     from component_rt.instance import ComponentInstance
-    from component_rt.tasks.quick import Absent
 
 __all__ = ["ASIDE", "Enter", "Scheduler", "Tree", "call_of"]
 
@@ -78,6 +77,12 @@ class Core(Protocol):
     def discard(self, fiber: Any, error: BaseException | None) -> None: ...
     @property
     def can_park(self) -> bool: ...
+
+
+class MakesThread(Protocol):
+    """Stands for a current thread that nothing has asked for yet; `make` sets `Scheduler.current`."""
+
+    def make(self) -> Thread: ...
 
 
 class Tree:
@@ -154,7 +159,7 @@ class Scheduler:
         self.core = core
         self.ready: deque[Thread] = deque()
         self._current: Thread | None = None
-        self.absent: Absent | None = None
+        self.absent: MakesThread | None = None
         """What makes the current thread if somebody asks for it: a call is being done without one (`quick`)."""
         self.choose: Callable[[int], int] | None = None
         """Which of n ready threads is next; None: the first."""

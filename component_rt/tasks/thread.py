@@ -363,6 +363,7 @@ class Task:
 
     def exit_implicit_thread(self, thread: Thread) -> None:
         self.unregister_thread(thread)
+        self.implicit_thread = None
         if self.needs_exclusive:
             assert self.inst.exclusive_thread is thread
             exclusive_released(self.inst)

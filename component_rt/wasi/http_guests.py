@@ -147,9 +147,8 @@ class Instances:
             await self._some_retired.wait()
             await trio.lowlevel.checkpoint()  # responses go first
             self._some_retired = trio.Event()
-            retired, self._retired = self._retired, []
-            for instance in retired:
-                self._free(instance)
+            while self._retired:
+                self._free(self._retired.pop())
             if not self._idle:
                 # What is wrong with the guest now will be wrong when a request wants it.
                 with contextlib.suppress(WasmError):

@@ -43,6 +43,19 @@ def constant_value(expr: ConstExpr) -> int | None:
     return None
 
 
+def sum_with_global(expr: ConstExpr) -> tuple[int, int, int] | None:
+    """(global, addend, mask) of an expression that is an integer global, maybe with a constant added; None for others.
+
+    Of a lone global the mask is of 64 bits, whatever its type.
+    """
+    codes = [op for op, _, _ in expr if op != _END]
+    if codes == [_GLOBAL_GET]:
+        return expr[0][1], 0, _M64
+    if codes in ([_GLOBAL_GET, 0x41, 0x6A], [_GLOBAL_GET, 0x42, 0x7C]):
+        return expr[0][1], int(expr[1][1]), _CONST_MASK[codes[1]]
+    return None
+
+
 def evaluate(instance: Instance, expr: ConstExpr) -> int:
     """The raw value: numbers as unsigned bit patterns, funcrefs as pointers, other references compressed."""
     stack: list[int] = []

@@ -18,9 +18,9 @@ from core_rt import native
 from core_rt.errors import ExhaustionError
 from core_rt.native import Image, ffi
 from core_rt.record import record
-from core_rt.types import MemoryType, RefType, TableType
+from core_rt.types import I32, I64, MemoryType, RefType, TableType
 from core_rt.vm import structs as s
-from core_rt.vm.constexpr import constant_offset, constant_value, is_funcref
+from core_rt.vm.constexpr import constant_offset, constant_value, is_funcref, sum_with_global
 from core_rt.vm.layout import ModuleLayout
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ class Late:
     """What is done for each instance, in this order."""
 
     tags: Sequence[int] = ()
+    sums: Sequence[tuple[int, int, int, int]] = ()
+    """Globals that are an imported one and a constant: words of their value and of the import's pointer, the constant, a mask."""
     globals: Sequence[tuple[int, ConstExpr]] = ()
     roots: Sequence[int] = ()
     """Globals that hold references of the collector's."""
@@ -301,16 +303,22 @@ def _tags_and_globals(plan: _Plan, decoded: DecodedModule, late: dict[str, Any])
     tags = range(decoded.num_imported_tags, len(decoded.tags))
     if tags:
         late["tags"] = tags
-    unknown, roots = [], []
+    unknown, roots, sums = [], [], []
     for index, init in enumerate(decoded.global_inits, decoded.num_imported_globals):
         value = constant_value(init)
-        if value is None:
+        parts = sum_with_global(init) if value is None and decoded.globals[index].content in (I32, I64) else None
+        if parts is not None and parts[0] < decoded.num_imported_globals:
+            source, addend, mask = parts
+            sums.append((plan.layout.global_(index)[1] // 8, plan.layout.global_(source)[1] // 8, addend, mask))
+        elif value is None:
             unknown.append((index, init))
         else:
             plan.put(plan.layout.global_(index)[1], value, 16)
         content = decoded.globals[index].content
         if isinstance(content, RefType) and not is_funcref(content.heap):
             roots.append(index)
+    if sums:
+        late["sums"] = sums
     if unknown:
         late["globals"] = unknown
     if roots:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import trio
+import trio.testing
 
 import component_rt as rt
 from core_rt.errors import StoreError
@@ -41,6 +45,24 @@ def test_leaving_the_store_ends_everything():
         assert store.statistics()["fibers"] == store.awaited == 0
 
     run(main)
+
+
+def test_a_closed_store_is_gone_without_the_collector():
+    async def main():
+        async with rt.open_store(engine()) as store:
+            instance = await linker(double).instantiate_async(store, component(SYNC))
+            assert await instance.exports["run"](3) == 7
+            gone = weakref.ref(store)
+        del store, instance
+        await trio.testing.wait_all_tasks_blocked()
+        assert gone() is None
+
+    gc.collect()
+    gc.disable()
+    try:
+        run(main)
+    finally:
+        gc.enable()
 
 
 def test_exceptions_leave_the_store_as_they_are():

@@ -60,6 +60,53 @@ def test_tables_and_globals_are_each_instances_own() -> None:
         assert third["g"].value == 7 and third["t"][0] is None and third["t"][1] is third["f"]
 
 
+def test_globals_that_begin_with_what_others_hold() -> None:
+    """Sums of an imported global and a constant are worked out once per module, others for each instance; in any order."""
+    text = """(module
+      (import "h" "a" (global $a i32)) (import "h" "b" (global $b i64)) (import "h" "f" (global $f f64))
+      (global (export "a+") i32 (i32.add (global.get $a) (i32.const -2)))
+      (global (export "b+") i64 (i64.add (global.get $b) (i64.const 9)))
+      (global (export "a") i32 (global.get $a))
+      (global (export "f") f64 (global.get $f))
+      (global (export "-a") i32 (i32.sub (i32.const 0) (global.get $a)))
+      (global (export "a+a") i32 (i32.add (global.get $a) (global.get $a)))
+      (global (export "later") i32 (i32.mul (global.get 3) (i32.const 3))))"""
+    loaded = module(text)
+    for a, b in ((1, 2), (0, -10), (-(2**31), 2**63 - 1)):
+        with core_rt.Store(ENGINE) as store:
+            linker = core_rt.Linker(ENGINE)
+            for name, type_, value in (("a", core_rt.I32, a), ("b", core_rt.I64, b), ("f", core_rt.F64, 0.5)):
+                linker.define("h", name, core_rt.Global(store, core_rt.GlobalType(type_, False), value))
+            exports = linker.instantiate(store, loaded).exports
+
+            def i32(n: int) -> int:
+                return (n + 2**31) % 2**32 - 2**31
+
+            assert exports["a+"].value == i32(a - 2) and exports["a"].value == a and exports["f"].value == 0.5
+            assert exports["b+"].value == (b + 9 + 2**63) % 2**64 - 2**63
+            assert (exports["-a"].value, exports["a+a"].value) == (i32(-a), i32(2 * a))
+            assert exports["later"].value == i32(3 * i32(a - 2))
+
+
+def test_start_functions_run_and_trap() -> None:
+    text = """(module (import "h" "f" (func $f)) (func $start (call $f) (call $f)) (start $start))"""
+    loaded, calls = module(text), []
+    linker = core_rt.Linker(ENGINE)
+    linker.define_func("h", "f", core_rt.FuncType([], []), lambda: calls.append(1))
+    with core_rt.Store(ENGINE) as store:
+        linker.instantiate(store, loaded)
+        linker.instantiate(store, loaded)
+        assert len(calls) == 4
+        with pytest.raises(core_rt.Trap, match="unreachable"):
+            LINKER.instantiate(store, module("(module (func $start unreachable) (start $start))"))
+        fail = core_rt.Linker(ENGINE)
+        fail.define_func("h", "f", core_rt.FuncType([], []), lambda: calls.index(7))
+        with pytest.raises(ValueError, match="7 is not in list"):
+            fail.instantiate(store, loaded)
+        linker.instantiate(store, loaded)
+        assert len(calls) == 6
+
+
 def test_what_is_imported_is_the_same_object_when_it_is_exported_again() -> None:
     world = World()
     first = world.load(

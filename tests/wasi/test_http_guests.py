@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -100,3 +102,45 @@ def test_what_is_missing_is_told_at_once(web: rt.Component, linker: rt.Linker) -
 
     with pytest.raises(LinkError, match="wasi:"):
         trio.run(main)
+
+
+def test_instances_share_a_room_one_after_the_other(linker: rt.Linker, web: rt.Component) -> None:
+    """What ends a store in the middle of something ends its room as well; the next instance gets a new one."""
+
+    async def main() -> None:
+        async with http_guests.instances(linker, web) as guest:
+            await guest.warm_up()
+            (place,) = [instance.place for instance in guest._idle]
+            for _ in range(3):
+                assert (await ask(guest, "/count"))[1] == b"1"
+                await trio.testing.wait_all_tasks_blocked()
+                assert [instance.place for instance in guest._idle] == [place] and not guest._places
+            store = guest._idle[0].store
+            store.start_task(trio.sleep_forever)  # something that its end must not leave to the next store
+            assert (await ask(guest, "/count"))[1] == b"1"
+            await trio.testing.wait_all_tasks_blocked()
+            (other,) = [instance.place for instance in guest._idle]
+            assert store.closed and place.over.is_set() and other is not place
+            assert (await ask(guest, "/count"))[1] == b"1"
+
+    trio.run(main)
+
+
+def test_used_instances_are_gone_without_the_collector(linker: rt.Linker, web: rt.Component) -> None:
+    async def main() -> None:
+        async with http_guests.instances(linker, web) as guest:
+            await ask(guest, "/")
+            await trio.testing.wait_all_tasks_blocked()
+            (instance,) = guest._idle
+            store = weakref.ref(instance.store)
+            del instance
+            gc.collect()
+            gc.disable()
+            try:
+                await ask(guest, "/")
+                await trio.testing.wait_all_tasks_blocked()
+                assert store() is None
+            finally:
+                gc.enable()
+
+    trio.run(main)
