@@ -44,7 +44,7 @@ def find_end(instance: ComponentInstance, index: int, cls: type[CopyEnd], t: Any
     if type(end) is not cls:
         raise trap(f"handle index {index} used with the wrong type, expected {cls.of}")
     shared = end.shared
-    if shared.t is not t or shared.resource is not instance.resource:
+    if shared.t is not t or shared.resource != instance.resource:  # bound methods: equal, but never the same object
         if not same_type(shared.t, shared.resource, t, instance.resource):
             raise trap(f"handle index {index} used with the wrong type of {cls.of}")
     return end

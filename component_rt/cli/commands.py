@@ -199,7 +199,7 @@ def run(file: Path, args: tuple[str, ...], invoke: str | None, argv0: str | None
 @click.option("--access-log", is_flag=True, help="Print a line for each request.")
 @_granting
 def serve(file: Path, grants: Grants, **options: Any) -> None:
-    """Serve HTTP with a component that exports wasi:http/incoming-handler.
+    """Serve HTTP with a component that exports wasi:http/handler (WASI 0.3) or wasi:http/incoming-handler (0.2).
 
     Each request gets an instance of its own, unless --reuse lets an instance serve several. --timeout, --fuel and
     --max-memory are for each request. The first SIGTERM or Ctrl-C lets requests under way end, the second does not.
