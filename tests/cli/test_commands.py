@@ -246,9 +246,7 @@ def test_compile_fills_the_cache(component_rt: Any, wasm: Any) -> None:
 
 
 def test_as_a_module_of_python(wasm: Any) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "component_rt", "run", wasm(HELLO)], capture_output=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-m", "component_rt", "run", wasm(HELLO)], capture_output=True, check=False)
     assert (done.returncode, done.stdout) == (7, b"hello\n")
 
 
