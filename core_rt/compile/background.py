@@ -178,6 +178,7 @@ class Background:
             else:
                 assert compiled.functions is not None
                 compiled.functions.ready(hot.function)
+                compiled.generation += 1
 
     def _compile_here(self, jobs: list[_Job]) -> None:
         from core_rt.compile.heat import FAMILY_BYTES
