@@ -29,6 +29,7 @@ __all__ = [
     "open_stream",
     "reader_of",
     "shared_of",
+    "telling",
 ]
 
 
@@ -286,14 +287,14 @@ def _nothing_yet() -> None:
 
 
 @contextlib.contextmanager
-def _telling(writer: Writer) -> Generator[None, None, None]:
-    """What goes wrong with a source is told to who reads; what is no `Exception` ends the store as well."""
+def telling(fail: Callable[[BaseException], None]) -> Generator[None, None, None]:
+    """What goes wrong inside is told to `fail` and goes no further, unless it is no `Exception`: that ends the store as well."""
     try:
         yield
     except trio.Cancelled:
         raise
     except BaseException as error:
-        writer.fail(error)
+        fail(error)
         if not isinstance(error, Exception):
             raise
 
@@ -305,7 +306,7 @@ def _give_future(store: Any, of: Any, shared: SharedBase, value: Any) -> None:
     writer = Writer(store, of, shared, _nothing_yet)
 
     async def wait() -> None:
-        with _telling(writer):
+        with telling(writer.fail):
             await _offer(writer, [await value], ours=True)
 
     store.start_task(wait, name=f"await a {of}")
@@ -315,7 +316,7 @@ async def _feed(writer: Writer, source: Any) -> None:
     """Give a guest what an asynchronous source brings, as fast as the guest takes it."""
     byte = writer.of.t is not None and writer.of.t.kind == "u8"
     try:
-        with _telling(writer):
+        with telling(writer.fail):
             async for value in source:
                 chunk = value if byte and not isinstance(value, int) else bytes([value]) if byte else [value]
                 if not await _offer(writer, bytes(chunk) if byte else chunk, ours=True):

@@ -87,21 +87,14 @@ class Supply(Offered):
         return found
 
     async def _later(self, coroutine: Coroutine[Any, Any, Any], scope: Any) -> None:
-        import trio
+        from component_rt.tasks.channels import telling
 
-        writer = self._writer
+        writer, found = self._writer, None
         assert writer is not None
         with scope:
-            try:
+            with telling(writer.fail):
                 found = await coroutine
-            except trio.Cancelled:
-                raise
-            except BaseException as error:
-                writer.fail(error)
-                if not isinstance(error, Exception):
-                    raise
-                return
-            if writer.closed:
+            if writer.closed:  # by the guest, or because that failed
                 return
             if found is None:
                 writer.finish()
@@ -202,20 +195,13 @@ class Drain:
         store.start_last(self._later, coroutine, name="drain a stream")
 
     async def _later(self, coroutine: Coroutine[Any, Any, bool]) -> None:
-        import trio
+        from component_rt.tasks.channels import telling
 
-        try:
-            more = await coroutine
-            if more:
+        with telling(self._fail):
+            if await coroutine:
                 self._go_on()
             else:
                 self._end()
-        except trio.Cancelled:
-            raise
-        except BaseException as error:
-            self._fail(error)
-            if not isinstance(error, Exception):
-                raise
 
     def _go_on(self) -> None:
         self._busy = False
