@@ -140,7 +140,7 @@ def _intern(cls: type[T], name: TypeName | None, children: tuple[_Type, ...], ke
     made = object.__new__(cls)
     for slot, value in zip(cls.__slots__, fields, strict=True):
         _put(made, slot, value)
-    made._settle(name, children)
+    _settle(made, name, children)
     mine = _Entry(made, _take_out)
     mine.key = whole
     with _LOCK:
@@ -161,6 +161,7 @@ class _Type:
         "_children",
         "depth",
         "has_borrow",
+        "has_names",
         "has_resource",
         "name",
         "tree_size",
@@ -178,30 +179,11 @@ class _Type:
     """Whether a resource type occurs anywhere inside."""
     has_borrow: bool
     """Whether a `borrow` occurs anywhere inside."""
+    has_names: bool
+    """Whether the type or anything inside has a name."""
     _canonical: Any
+    """None: not asked for yet, or the type itself, since a reference to oneself would leave every type to the cycle collector."""
     _children: tuple[_Type, ...]
-
-    def _settle(self, name: TypeName | None, children: tuple[_Type, ...]) -> None:
-        depth = size = 1
-        resource = self.kind == "resource"
-        borrow = self.kind == "borrow"
-        plain = name is None
-        for child in children:
-            if child.depth >= depth:
-                depth = child.depth + 1
-            size += child.tree_size
-            resource = resource or child.has_resource
-            borrow = borrow or child.has_borrow
-            plain = plain and child._canonical is None
-        put = _put
-        put(self, "name", name)
-        put(self, "_children", children)
-        put(self, "depth", depth)
-        put(self, "tree_size", min(size, TREE_LIMIT))
-        put(self, "has_resource", resource)
-        put(self, "has_borrow", borrow)
-        # None stands for "self": a reference to oneself would leave every type to the cycle collector.
-        put(self, "_canonical", None if plain else self.rebuild([child.canonical for child in children]))
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"a type does not change: {name}")
@@ -239,7 +221,11 @@ class _Type:
     @property
     def canonical(self) -> Any:
         """The type without names; equal types have the same canonical object."""
-        return self if self._canonical is None else self._canonical
+        if not self.has_names:
+            return self
+        if self._canonical is None:
+            _set_canonical(self, self.rebuild([child.canonical for child in self._children]))
+        return self._canonical
 
     def __eq__(self, other: object) -> bool:
         if self is other:
@@ -265,6 +251,40 @@ class _Type:
     def spelled(self) -> str:
         """The type as WIT spells it where it is defined."""
         return self.kind
+
+
+# Through the slots themselves, since `__setattr__` refuses and `object.__setattr__` looks each name up.
+_set_name: Callable[[_Type, Any], None] = _Type.__dict__["name"].__set__
+_set_children: Callable[[_Type, Any], None] = _Type.__dict__["_children"].__set__
+_set_depth: Callable[[_Type, Any], None] = _Type.__dict__["depth"].__set__
+_set_tree_size: Callable[[_Type, Any], None] = _Type.__dict__["tree_size"].__set__
+_set_has_resource: Callable[[_Type, Any], None] = _Type.__dict__["has_resource"].__set__
+_set_has_borrow: Callable[[_Type, Any], None] = _Type.__dict__["has_borrow"].__set__
+_set_has_names: Callable[[_Type, Any], None] = _Type.__dict__["has_names"].__set__
+_set_canonical: Callable[[_Type, Any], None] = _Type.__dict__["_canonical"].__set__
+
+
+def _settle(t: _Type, name: TypeName | None, children: tuple[_Type, ...]) -> None:
+    """Fix what all types have."""
+    depth = size = 1
+    resource = t.kind == "resource"
+    borrow = t.kind == "borrow"
+    names = name is not None
+    for child in children:
+        if child.depth >= depth:
+            depth = child.depth + 1
+        size += child.tree_size
+        resource = resource or child.has_resource
+        borrow = borrow or child.has_borrow
+        names = names or child.has_names
+    _set_name(t, name)
+    _set_children(t, children)
+    _set_depth(t, depth)
+    _set_tree_size(t, min(size, TREE_LIMIT))
+    _set_has_resource(t, resource)
+    _set_has_borrow(t, borrow)
+    _set_has_names(t, names)
+    _set_canonical(t, None)
 
 
 class ValType(_Type):

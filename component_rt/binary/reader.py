@@ -62,7 +62,11 @@ class Reader:
 
     def u32(self) -> int:
         """An unsigned LEB128 of at most 5 bytes."""
-        byte = self.u8()
+        pos = self.pos
+        if pos >= self.end:
+            self.fail("unexpected end-of-file")
+        self.pos = pos + 1
+        byte = self.data[pos]
         return byte if byte < 0x80 else self._leb(byte, 32)
 
     def _leb(self, byte: int, bits: int) -> int:

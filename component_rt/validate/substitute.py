@@ -15,11 +15,13 @@ from component_rt.model import ResourcePath
 from component_rt.types import (
     ComponentType,
     ExternType,
+    FuncType,
     InstanceType,
     ResourceId,
     ResourceType,
     TypeBound,
     TypeName,
+    ValType,
     ValueExtern,
 )
 
@@ -42,6 +44,9 @@ class Substitution:
 
     def apply(self, t: Any) -> Any:
         """`t` (any def type or extern type) with everything replaced. Mappings must not grow after the first call."""
+        # Nothing in it could be replaced. (Extern types do not tell of names.)
+        if not self.names and not t.has_resource:
+            return t
         found = self._done.get(id(t))
         if found is not None:
             return found[1]
@@ -50,6 +55,8 @@ class Substitution:
         return made
 
     def _rewrite(self, t: Any) -> Any:
+        if isinstance(t, FuncType | ValType | ResourceType):
+            return self._rewrite_type(t)
         match t:
             case TypeBound():
                 inner = self.apply(t.t)
@@ -65,7 +72,10 @@ class Substitution:
                 if imports is t.imports and exports is t.exports:
                     return t
                 return ComponentType(imports, exports, t.imported, t.defined, t.import_attributes, t.export_attributes)
-        if t.kind == "core module":
+        return t  # a core module
+
+    def _rewrite_type(self, t: Any) -> Any:
+        if not t.has_names and not t.has_resource:
             return t
         if t.name is not None and t.name in self.names:
             return self.names[t.name]
