@@ -37,7 +37,7 @@ _IDLE_SECONDS = 60.0
 """How long instances are kept that no request wants."""
 _SPARE_PLACES = 64
 _AFTER_SECONDS = 5.0
-"""For a guest of WASI 0.3 whose response has gone out: to end what it still does."""
+"""For a guest of WASI 0.3 whose response has gone out: to end what it still does; and for what it wrote to go out."""
 
 
 @attrs.define(eq=False)
@@ -57,7 +57,8 @@ class _Place:
                 try:
                     await self.over.wait()
                     if room.store is not None:
-                        await room.store.finished()
+                        with trio.move_on_after(_AFTER_SECONDS):  # a peer may take what was sent to it, or not
+                            await room.store.finished()
                 finally:
                     room.close()
         finally:

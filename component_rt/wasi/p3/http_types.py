@@ -23,20 +23,23 @@ __all__ = ["Contents", "Request", "RequestOptions", "Response", "Types"]
 _CHUNK = 1 << 16
 
 
-class Contents(Supply):
+class Contents(PolledSupply):
     """The bytes of a message that a transport receives; `trailers` are known when it is over. Taken by a guest or by `receive_some`."""
 
     __slots__ = ("_body", "_outcome", "trailers")
 
     def __init__(self, body: IncomingBody) -> None:
-        super().__init__()
+        super().__init__(body.pipe.readable)
         self._body = body
         self._outcome: Ok[Any] | Err = Ok(None)
         self.trailers = Later()
 
-    def _take(self) -> bytes | None:
-        """Bytes that are there, `b""` if none are yet, None at the end, be it a good one or not."""
+    def want(self) -> None:
+        """Somebody will read: a peer that waits to be asked for the body is asked."""
         self._body.wanted.set()
+
+    def _take(self) -> bytes | None:
+        self.want()
         try:
             data = self._body.pipe.take(_CHUNK)
         except HttpError as error:
@@ -45,21 +48,6 @@ class Contents(Supply):
         if data is None:
             self._outcome = Ok(self._body.trailers)
         return data
-
-    def next(self) -> bytes | None:
-        while (data := self._take()) == b"":
-            wait_any_sync((self._body.pipe.readable,))
-        return data
-
-    def next_async(self) -> bytes | Coroutine[Any, Any, bytes | None] | None:
-        data = self._take()
-        return self._wait() if data == b"" else data
-
-    async def _wait(self) -> bytes | None:
-        while True:
-            await wait_any((self._body.pipe.readable,))
-            if (data := self._take()) != b"":
-                return data
 
     def over(self) -> None:
         self._body.pipe.abandon()
@@ -110,6 +98,8 @@ class _Message:
     def consume_body(this: _Message, res: Any) -> tuple[Any, Any]:
         """The contents and the trailers; `res` is what becomes of the message, for whom made it."""
         this.done.follow(res)
+        if isinstance(this.contents, Contents):
+            this.contents.want()
         return b"" if this.contents is None else this.contents, this.trailers
 
     def let_go(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 import wasmtime
 
 import component_rt as rt
@@ -182,6 +183,23 @@ def test_bodies_and_trailers_go_through(handler: rt.Component) -> None:
     run(handler, use)
 
 
+def test_the_body_is_asked_for_when_the_guest_reads(handler: rt.Component) -> None:
+    async def use(server: Server) -> None:
+        stream = await trio.open_tcp_stream("127.0.0.1", server.port)
+        async with stream:
+            await stream.send_all(
+                b"POST /echo HTTP/1.1\r\nhost: me\r\nconnection: close\r\n"
+                b"expect: 100-continue\r\ncontent-length: 3\r\n\r\n"
+            )
+            heard = await stream.receive_some()
+            assert heard.startswith(b"HTTP/1.1 100")
+            await stream.send_all(b"abc")
+            heard += b"".join([piece async for piece in stream])
+            assert b"HTTP/1.1 200" in heard and b"\r\nabc\r\n" in heard
+
+    run(handler, use)
+
+
 def test_what_cannot_be_sent_is_told_to_both_sides(handler: rt.Component) -> None:
     async def use(server: Server) -> None:
         answer = await server.talk(b"GET /size HTTP/1.1\r\nhost: me\r\n\r\n")
@@ -235,6 +253,39 @@ def test_requests_that_are_not_allowed(handler: rt.Component) -> None:
 
     run(handler, use, WasiConfig(http=HttpPolicy(allow)))
     assert asked == [("GET", "http", "example.org", "/echo?"), ("POST", "http", "example.org:1", "/echo?")]
+
+
+def test_a_request_that_nobody_waits_for_any_more() -> None:
+    pytest.importorskip("httpx2")
+    client: Any = interfaces(WasiConfig(http=True))["wasi:http/client@0.3.0"].make()  # type: ignore[attr-defined]
+    sent: list[bytes] = []
+
+    async def main(server: socket.socket) -> None:
+        send, receive = trio.testing.memory_stream_pair()
+        request, done = Request.new(Fields(), receive, Ok(None), None)
+        request.set_scheme("HTTP")
+        request.set_authority(f"127.0.0.1:{server.getsockname()[1]}")
+        with trio.move_on_after(30) as scope:
+
+            async def leave() -> None:
+                await send.send_all(b"abc")
+                peer, _ = await trio.to_thread.run_sync(server.accept)
+                with peer:
+                    while not b"".join(sent).endswith(b"abc\r\n"):
+                        sent.append(await trio.to_thread.run_sync(peer.recv, 1000))
+                    scope.cancel()
+                    with trio.CancelScope(shield=True):
+                        while piece := await trio.to_thread.run_sync(peer.recv, 1000):
+                            sent.append(piece)
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(leave)
+                await client.send.awaited(request)
+        assert scope.cancelled_caught and done.known == Err(Case("connection-terminated"))
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        trio.run(main, server)
+    assert not b"".join(sent).endswith(b"0\r\n\r\n"), "a body that is cut short is not completed"
 
 
 # ---- without a server ------------------------------------------------------------------------------------------------
