@@ -7,16 +7,16 @@ message (`http_body`, or a guest that consumes what another one made) owes it an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from component_rt.tasks.later import Later
-from component_rt.tasks.supplies import Supply, refuse
+from component_rt.tasks.supplies import refuse
 from component_rt.wasi import http_types as older
 from component_rt.wasi._values import Err, Ok, fail, variant
 from component_rt.wasi.http_fields import Fields, HttpError, internal_error
 from component_rt.wasi.http_types import IncomingBody, IncomingRequest, IncomingResponse, RequestHead
-from component_rt.wasi.pollable import wait_any, wait_any_sync
+from component_rt.wasi.p3.streams import PolledSupply
 
 __all__ = ["Contents", "Request", "RequestOptions", "Response", "Types"]
 

@@ -12,21 +12,50 @@ from component_rt.tasks.later import Later
 from component_rt.tasks.supplies import Drain, Supply
 from component_rt.wasi._values import Err, Ok
 from component_rt.wasi.io import FAILURES, InputStream, IoError, OutputStream
-from component_rt.wasi.pollable import wait_any, wait_any_sync
+from component_rt.wasi.pollable import Source, wait_any, wait_any_sync
 
-__all__ = ["InputSupply", "OutputDrain"]
+__all__ = ["InputSupply", "OutputDrain", "PolledSupply"]
 
 Code = Callable[[BaseException], Any]
 
 
-class InputSupply(Supply):
+class PolledSupply(Supply):
+    """A `stream<u8>` of what comes in at `source`, which is looked at whenever it may be ready."""
+
+    __slots__ = ("_source",)
+
+    def __init__(self, source: Source) -> None:
+        super().__init__()
+        self._source = source
+
+    def _take(self) -> bytes | None:
+        """Bytes that are there, `b""` if none are yet, None at the end, be it a good one or not."""
+        raise NotImplementedError
+
+    def next(self) -> bytes | None:
+        while (data := self._take()) == b"":
+            wait_any_sync((self._source,))
+        return data
+
+    def next_async(self) -> bytes | Coroutine[Any, Any, bytes | None] | None:
+        data = self._take()
+        return self._wait() if data == b"" else data
+
+    async def _wait(self) -> bytes | None:
+        while True:
+            await wait_any((self._source,))
+            if (data := self._take()) != b"":
+                return data
+
+
+class InputSupply(PolledSupply):
     """A `stream<u8>` of what an input stream brings; `result` becomes its outcome when it is over."""
 
     __slots__ = ("_code", "_input", "_outcome", "result")
 
     def __init__(self, source: InputStream, code: Code) -> None:
         """`code(exception)` is the error code for what reading raises."""
-        super().__init__()
+        super().__init__(source)
         self._input = source
         self._code = code
         self._outcome: Any = Ok(None)
@@ -39,21 +68,6 @@ class InputSupply(Supply):
         except FAILURES as error:
             self._outcome = Err(self._code(error))
             return None
-
-    def next(self) -> bytes | None:
-        while (data := self._take()) == b"":
-            wait_any_sync((self._input,))
-        return data
-
-    def next_async(self) -> bytes | Coroutine[Any, Any, bytes | None] | None:
-        data = self._take()
-        return self._wait() if data == b"" else data
-
-    async def _wait(self) -> bytes | None:
-        while True:
-            await wait_any((self._input,))
-            if (data := self._take()) != b"":
-                return data
 
     def over(self) -> None:
         self.result.set(self._outcome)
