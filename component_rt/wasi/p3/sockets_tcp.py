@@ -47,7 +47,7 @@ class _Received(InputSupply):
     def over(self) -> None:
         with contextlib.suppress(OSError):
             self._held.sock.shutdown(socket.SHUT_RD)
-        del self._held, self._input
+        del self._held, self._input, self._source
         super().over()
 
 
