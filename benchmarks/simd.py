@@ -106,6 +106,5 @@ _register("find", 20, "find a byte in 1 MiB, 20 times")
 _register("count", 20, "count three kinds of bytes in 1 MiB, 20 times")
 _register("hexadecimal", 20, "512 KiB to hexadecimal digits, 20 times")
 _register("dot", 20, "dot product of 16-bit integers, 512 KiB, 20 times")
-# Ours are the results of the deterministic profile, a product and then a sum; theirs fuses the two.
 _register("polynomial", 200_000, "relaxed polynomial of degree 8, 200 000 times", None)
 mean("simd", target=1.0)

@@ -105,6 +105,10 @@ class Config(Features):
     for optimised code."""
     cache: bool | str = attrs.field(default=True, converter=_cache_setting)
     """Keep optimised code on disk: in the user's cache folder (True), in this folder (a path), not at all (False)."""
+    relaxed_simd_deterministic: bool = False
+    """`relaxed_madd` and `relaxed_nmadd` round the product before the sum, as the specification's deterministic profile has it and as any
+    processor can. Otherwise they round once where the processor has an instruction for that, which is faster. All other relaxed
+    instructions do as the profile says anyway."""
     epoch_interruption: bool = True
     """Guest code looks at its epoch deadline at function entries and loop heads (about 1.5 % of run time)."""
     consume_fuel: bool = False
@@ -121,7 +125,7 @@ class Config(Features):
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
-        for name in ("epoch_interruption", "consume_fuel"):
+        for name in ("relaxed_simd_deterministic", "epoch_interruption", "consume_fuel"):
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name} must be True or False, not {getattr(self, name)!r}")
         _check_int("opt_level", self.opt_level, 0, 3)

@@ -75,7 +75,10 @@ def cache_key(module: CompiledModule) -> bytes:
 @functools.cache
 def _circumstances(config: Config) -> bytes:
     """What code depends on besides its module."""
-    settings = (config.epoch_interruption, config.consume_fuel, config.opt_level, config.features)
+    settings = (
+        *(config.epoch_interruption, config.consume_fuel, config.opt_level, config.features),
+        config.relaxed_simd_deterministic,
+    )
     return entry_key("code", repr(settings), structs.golden(), code_identity())
 
 

@@ -62,6 +62,13 @@ class Compiler:
                     self._jit = Jit(self.config.opt_level, verify=self._verify)
         return self._jit
 
+    @cached_property
+    def fuses(self) -> bool:
+        """Whether the processor has an instruction for relaxed products and sums, and may use it."""
+        if self.config.relaxed_simd_deterministic:
+            return False
+        return self.float_register == "w" or "+fma" in self.jit.processor[1].split(",")
+
     @property
     def is_ready(self) -> bool:
         """Whether who compiles now has to wait neither for LLVM to be loaded nor for somebody else who compiles."""

@@ -2,8 +2,8 @@
 
 A v128 is `<16 x i8>`, whatever its lanes; each instruction casts to the shape that it means. Casts back and forth between two
 instructions of one shape are saved by `Emitter.vectors`. Relaxed instructions do what their strict relatives do or, where there
-is none, what the deterministic profile of the specification says (`relaxed_madd` is a product and then a sum): no result depends
-on the machine.
+is none, what the deterministic profile of the specification says; only `relaxed_madd` and `relaxed_nmadd` depend on the processor, unless
+the config forbids it.
 """
 
 from __future__ import annotations
@@ -578,11 +578,18 @@ def _negate(shape: str) -> Emit:
 
 def _multiply_add(shape: str, negate: bool) -> Emit:
     vt = SHAPES[shape]
+    suffix = {"f32x4": "v4f32", "f64x2": "v2f64"}[shape]
 
     def emit(f: Emitter, imm: Any) -> None:
         c = _pop_float(f, vt)
         b = _pop_float(f, vt)
-        product = f.let(f"fmul {vt} {_pop_float(f, vt)}, {b}")
+        a = _pop_float(f, vt)
+        if f.unit.fuses:
+            if negate:
+                a = f.let(f"fneg {vt} {a}")
+            push(f, vt, f.let(f"call {vt} @llvm.fma.{suffix}({vt} {a}, {vt} {b}, {vt} {c})"))
+            return
+        product = f.let(f"fmul {vt} {a}, {b}")
         if negate:
             product = f.let(f"fneg {vt} {product}")
         push(f, vt, f.let(f"fadd {vt} {product}, {c}"))

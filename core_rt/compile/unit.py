@@ -96,6 +96,8 @@ class Unit:
     """Constraint letter of the machine's floating-point registers."""
     collects: bool
     """References into the heap can reach the module's code."""
+    fuses: bool
+    """Relaxed products and sums are rounded once."""
     optimised: bool = False
     lines: bool = False
     members: frozenset[int] = frozenset()

@@ -69,6 +69,7 @@ class Writer:
             config.consume_fuel,
             self.compiler.float_register,
             self._collects,
+            self.compiler.fuses,
             optimised,
             lines,
             members,
