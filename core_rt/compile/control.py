@@ -155,8 +155,19 @@ def open_label(f: Emitter, kind: str, imm: tuple[Any, ...]) -> Label:
         for local in sorted(imm[2] - f.slots):
             f.slot(local)
     label.handler = f.handler
+    if f.offset in f.enclosing:
+        _keep_below(f, label)
     f.labels.append(label)
     return label
+
+
+def _keep_below(f: Emitter, label: Label) -> None:
+    """Put what lies below a label, and above the one around it, into the frame that is taken over: the function may begin inside, and
+    come here later. It is fetched from there at the label's end."""
+    assert f.source is not None
+    label.kept = range(f.labels[-1].height, label.height)
+    for height in label.kept:
+        f.out(f"store {f.source.operands[height][0]} {f.stack[height]}, ptr %operand{height}.p")
 
 
 @emits("block")
@@ -172,10 +183,8 @@ def _loop(f: Emitter, imm: tuple[Any, ...]) -> None:
     edge(f, label)
     if f.offset == f.resume_at and f.source is not None and len(f.stack) == len(f.source.operands):
         f.resume_label = label.name
-        operands = [f"%operand{i}" for i in range(len(f.stack))]
-        f.stack[:] = operands
         if label.params:
-            label.incoming.append(("entry", operands[label.height :]))
+            label.incoming.append(("entry", [f"%operand{i}" for i in range(label.height, len(f.stack))]))
     f.out(f"br label %{label.name}")
     f.place(label.name)
     label.phi_line = len(f.lines)
@@ -249,6 +258,16 @@ def _else(f: Emitter, imm: Any) -> None:
 
 def _end(f: Emitter, live: bool) -> bool:
     """Close the innermost label; returns whether code after it can be reached."""
+    label = f.labels[-1]
+    live = _close(f, live)
+    if live and label.kept:
+        assert f.source is not None
+        for height in label.kept:
+            f.stack[height] = f.let(f"load {f.source.operands[height][0]}, ptr %operand{height}.p")
+    return live
+
+
+def _close(f: Emitter, live: bool) -> bool:
     label = f.labels.pop()
     kind = label.kind
     if kind == "func":

@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from core_rt.compile.osr import Frame, can_be_left
+from core_rt.compile.osr import Frame, can_be_left, enclosing
 from core_rt.compile.roots import cold_spill, frame_lines, spill_roots
 from core_rt.compile.signature import ZERO, Signature, is_gcref, lltype
 from core_rt.errors import TrapCode
@@ -62,6 +62,7 @@ class Label:
         "height",
         "hint",
         "incoming",
+        "kept",
         "kind",
         "name",
         "params",
@@ -98,6 +99,8 @@ class Label:
         """Current handler of exceptions where the label stands."""
         self.waiting: list[tuple[str, str]] = []
         """try_table: (type, value) of the operands below it."""
+        self.kept = range(0)
+        """Heights of operands below it that lie in the frame that was taken over: see `keep_below`."""
 
 
 class Emitter:
@@ -114,6 +117,7 @@ class Emitter:
         "code",
         "cold",
         "collects",
+        "enclosing",
         "frame",
         "fuel_cost",
         "fuel_line",
@@ -209,8 +213,12 @@ class Emitter:
         """Offset of the loop where the function begins, with locals and operands in a frame as `source` says."""
         self.source = source
         self.resume_label = ""
+        self.enclosing: frozenset[int] = frozenset()
+        """Offsets of the structured instructions that are open where the function begins, that loop included."""
         if source is not None:
             self._take_over_frame(source)
+            if source.operands:
+                self.enclosing = enclosing(body, resume_at)
         elif self.catches:
             self._put_locals_in_slots()
         elif self.frame is not None:

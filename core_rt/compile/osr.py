@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from core_rt.compile.signature import is_gcref, lltype
+from core_rt.opcodes import BY_NAME
 from core_rt.validate.function import Uses
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ __all__ = ["Frame", "LoopEntry", "bridge", "can_be_left"]
 
 _SIZES: Final = {"i32": 4, "i64": 8, "float": 4, "double": 8, "ptr": 8, "<16 x i8>": 16}
 _MOST_LOCALS: Final = 2000
+_OPENERS: Final = frozenset(BY_NAME[name].code for name in ("block", "loop", "if", "try_table"))
+_END: Final = BY_NAME["end"].code
 
 
 def can_be_left(body: FuncBody) -> bool:
@@ -76,6 +79,19 @@ class Frame:
         """Locals and operands as the interpreter has them: eight bytes each, upwards from the pointer. `place`: slot of the first operand."""
         found = tuple([(lltype(valtype), -8 * (place + i)) for i, valtype in enumerate(operands)])
         return cls(0, tuple(range(0, -8 * count, -8)), 0, 0, found)
+
+
+def enclosing(body: FuncBody, offset: int | None) -> frozenset[int]:
+    """Offsets of the structured instructions in which the loop at an offset stands, its own included."""
+    found: list[int] = []
+    for op, _, at in body.code:
+        if op in _OPENERS:
+            found.append(at)
+            if at == offset:
+                break
+        elif op == _END and found:
+            found.pop()
+    return frozenset(found)
 
 
 @attrs.frozen
