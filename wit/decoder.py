@@ -49,7 +49,6 @@ from wit.model import (
     Variant,
     World,
     WorldItem,
-    typedefs_of,
 )
 from wit.names import (
     is_canonical_version,
@@ -61,6 +60,7 @@ from wit.names import (
 )
 from wit.reader import Reader
 from wit.structure import reachable_packages, structure
+from wit.walk import typedefs_of
 
 __all__ = ["MAX_DECLARATIONS", "MAX_TYPE_SIZE", "decode_package"]
 

@@ -50,8 +50,8 @@ from wit.model import (
     TypeKind,
     Variant,
     World,
-    interface_dependencies,
 )
+from wit.walk import interface_dependencies
 
 __all__ = ["encode"]
 

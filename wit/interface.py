@@ -43,10 +43,10 @@ from wit.model import (
     TypeKind,
     Variant,
     World,
-    children,
 )
 from wit.names import strong_key
 from wit.scope import Member, Universe, unique
+from wit.walk import children
 
 __all__ = ["MAX_FLAGS", "Borrows", "ItemBuilder"]
 

@@ -27,9 +27,9 @@ from wit.model import (
     Variant,
     World,
     WorldItem,
-    type_text,
 )
 from wit.structure import reachable_packages
+from wit.walk import type_text
 
 __all__ = ["ident", "to_text"]
 

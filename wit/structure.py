@@ -24,9 +24,8 @@ from wit.model import (
     TypeKind,
     Variant,
     World,
-    children,
-    interface_dependencies,
 )
+from wit.walk import children, interface_dependencies
 
 __all__ = ["reachable_packages", "structure"]
 

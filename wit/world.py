@@ -39,10 +39,10 @@ from wit.model import (
     Variant,
     World,
     WorldItem,
-    interface_dependencies,
 )
 from wit.names import is_interface_name, strong_key
 from wit.scope import Member, Universe
+from wit.walk import interface_dependencies
 
 __all__ = ["WorldBuilder", "elaborate", "substitute"]
 

@@ -13,6 +13,7 @@ import wit
 import wit.model as m
 from core_rt.errors import WasmError
 from wit.structure import structure
+from wit.walk import type_text
 
 TEXT = """package local:demo@1.0.0;
 interface a { type t = u8; f: func(); }
@@ -155,7 +156,7 @@ def test_a_model_built_by_hand_prints() -> None:
     assert wit.to_text(interface.functions["[method]blob.read"]) == "read: func(n: u32) -> list<u8>;\n"
     assert wit.to_text(world) == "world w {\n  import store;\n}\n"
     assert wit.to_text(blob) == "resource blob {\n  constructor();\n  read: func(n: u32) -> list<u8>;\n}\n"
-    assert m.type_text(m.ResultType(None, m.MapType(m.Prim.CHAR, m.StreamType()))) == "result<_, map<char, stream>>"
+    assert type_text(m.ResultType(None, m.MapType(m.Prim.CHAR, m.StreamType()))) == "result<_, map<char, stream>>"
 
 
 def test_reprs_are_short() -> None:

@@ -30,8 +30,8 @@ from wit.model import (
     Type,
     TypeDef,
     Variant,
-    typedefs_of,
 )
+from wit.walk import typedefs_of
 
 __all__ = ["MAX_SIZE", "Annotator", "Flow", "heavy_aliases"]
 
