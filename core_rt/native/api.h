@@ -202,18 +202,19 @@ void vm_segments_copy(uint8_t *memory, const uint8_t *data, const uint32_t *word
 #define BODY_FLOAT 30
 #define BODY_UNARY 31
 #define BODY_BINARY 32
-/* Immediates are numbers of values. 0 is no value; then come the integers from BODY_SMALLEST on, BODY_SMALL of them; then (align, offset, 0) for the
- * first BODY_ALIGNS alignments and, in each, BODY_OFFSETS offsets; from BODY_COMMON on the body's own, two words each in `extras`: kind | a << 8, b */
+/* Immediates are places in a list of values. At 0 is no value; then come the integers from BODY_SMALLEST on, BODY_SMALL of them; then (align, offset, 0)
+ * for the first BODY_ALIGNS alignments and, in each, BODY_OFFSETS offsets; from BODY_COMMON on the body's own `integers`. Counted from the end, -1 and so
+ * on, are the body's other values, two words each in `extras`: kind | a << 8, b */
 #define BODY_SMALLEST -64
 #define BODY_SMALL 256
 #define BODY_ALIGNS 4
 #define BODY_OFFSETS 256
 #define BODY_COMMON 1281
-#define BODY_VALUE_INT 0 /* b, signed */
+#define BODY_VALUE_BELOW 0 /* operands under the parameters of the loop that is the next value: b, count | first in `below` << 32, or -1 */
 #define BODY_VALUE_BITS 1 /* b, unsigned */
 #define BODY_VALUE_MEMARG 2 /* (a, b, 0) */
 #define BODY_VALUE_BLOCK 3 /* a: type index, or BODY_TYPE_BYTE + a byte; b: where in `sets` a bit for each local tells whether it is assigned inside */
-#define BODY_VALUE_LOOP 4 /* the same; the value before it: operands under the parameters, count | first in `below` << 32, or -1 */
+#define BODY_VALUE_LOOP 4 /* the same, of a loop with operands under its parameters */
 #define BODY_VALUE_TABLE 5 /* a: first in `targets`; b: how many before the default */
 #define BODY_VALUE_PAIR 6 /* (a, b) */
 #define BODY_VALUE_TYPE 7 /* the type a */
@@ -237,11 +238,13 @@ typedef struct VMBodyModule {
 } VMBodyModule;
 typedef struct VMBody {
   uint32_t *ops;
-  uint32_t *values;
+  int32_t *values;
   uint32_t *offsets;
   uint32_t *targets;
+  int64_t *integers;
   uint64_t *extras;
   uint64_t *sets;
+  uint32_t integer_count;
   uint32_t extra_count;
   uint32_t set_count;
   uint32_t set_room;

@@ -23,7 +23,7 @@ typedef struct Frame {
   const uint8_t *params, *results;
   uint32_t param_count, result_count;
   uint32_t height;
-  uint32_t value;   /* number of its VMBody value */
+  uint32_t extra;   /* its value, counted from 0 */
   uint32_t begun;   /* how often locals had been assigned */
   uint32_t checked; /* by the br_table at this instruction, plus one */
   uint8_t kind;     /* BODY_*, or FUNCTION */
@@ -89,7 +89,7 @@ static inline int read_signed(Pass *p, uint32_t bits, int64_t *value) {
 
 /* ------------------------------------------------------------------------------------------------ what Python gets */
 
-static inline void emit(Pass *p, uint32_t op, uint32_t value, uint32_t at) {
+static inline void emit(Pass *p, uint32_t op, int32_t value, uint32_t at) {
   VMBody *out = p->out;
   uint32_t i = p->count++;
   out->ops[i] = op;
@@ -97,18 +97,19 @@ static inline void emit(Pass *p, uint32_t op, uint32_t value, uint32_t at) {
   out->offsets[i] = p->start + at;
 }
 
-/* A value of its own; its number. */
-static inline uint32_t value_of(Pass *p, uint32_t kind, uint64_t a, uint64_t b) {
+/* A value of its own; its place. */
+static inline int32_t value_of(Pass *p, uint32_t kind, uint64_t a, uint64_t b) {
   VMBody *out = p->out;
   uint64_t *place = out->extras + 2 * (uint64_t)out->extra_count;
   place[0] = kind | a << 8;
   place[1] = b;
-  return BODY_COMMON + out->extra_count++;
+  return -(int32_t)++out->extra_count;
 }
 
-static inline uint32_t integer(Pass *p, int64_t value) {
-  if (value >= BODY_SMALLEST && value < BODY_SMALLEST + BODY_SMALL) return 1 + (uint32_t)(value - BODY_SMALLEST);
-  return value_of(p, BODY_VALUE_INT, 0, (uint64_t)value);
+static inline int32_t integer(Pass *p, int64_t value) {
+  if (value >= BODY_SMALLEST && value < BODY_SMALLEST + BODY_SMALL) return 1 + (int32_t)(value - BODY_SMALLEST);
+  p->out->integers[p->out->integer_count] = value;
+  return BODY_COMMON + (int32_t)p->out->integer_count++;
 }
 
 /* ------------------------------------------------------------------------------------------------ the stack */
@@ -220,17 +221,17 @@ static int open_block(Pass *p, uint32_t kind, uint32_t op, uint32_t at) {
   if (kind == BODY_LOOP && p->height) {
     what = BODY_VALUE_LOOP;
     if (p->height > BODY_BELOW_MOST) {
-      (void)value_of(p, BODY_VALUE_INT, 0, UINT64_MAX);
+      (void)value_of(p, BODY_VALUE_BELOW, 0, UINT64_MAX);
     } else {
       CHECK(p->height <= BODY_BELOW - out->below_count);
-      (void)value_of(p, BODY_VALUE_INT, 0, (uint64_t)out->below_count << 32 | p->height);
+      (void)value_of(p, BODY_VALUE_BELOW, 0, (uint64_t)out->below_count << 32 | p->height);
       memcpy(out->below + out->below_count, p->stack, p->height);
       out->below_count += p->height;
     }
   }
-  frame.value = value_of(p, what, type, 0);
+  frame.extra = out->extra_count;
   frame.begun = p->assignments;
-  emit(p, op, frame.value, at);
+  emit(p, op, value_of(p, what, type, 0), at);
   return enter(p, &frame);
 }
 
@@ -247,7 +248,7 @@ static int write_assigned(Pass *p, const Frame *frame) {
   VMBody *out = p->out;
   uint32_t words = (out->local_count + 63) / 64;
   CHECK(words <= out->set_room - out->set_count);
-  p->out->extras[2 * (uint64_t)(frame->value - BODY_COMMON) + 1] = out->set_count;
+  out->extras[2 * (uint64_t)frame->extra + 1] = out->set_count;
   uint64_t *sets = out->sets + out->set_count;
   memset(sets, 0, 8 * (size_t)words);
   if (p->assignments > frame->begun)
@@ -278,7 +279,7 @@ static int label(Pass *p, uint32_t depth, const uint8_t **types, uint32_t *count
   return 1;
 }
 
-static int branch_table(Pass *p, uint32_t *value) {
+static int branch_table(Pass *p, int32_t *value) {
   VMBody *out = p->out;
   uint32_t count, depth, arity, other_arity;
   const uint8_t *types, *other;
@@ -311,12 +312,12 @@ static int call(Pass *p, uint32_t type) {
 }
 
 /* Alignment and offset of a load or store. Encodings that only a memory of 64-bit addresses could need are not plain. */
-static int memarg(Pass *p, uint32_t natural, uint32_t *value) {
+static int memarg(Pass *p, uint32_t natural, int32_t *value) {
   uint32_t align, offset;
   CHECK(p->module->memory && p->at < p->end);
   align = p->data[p->at++];
   CHECK(align <= natural && read_u32(p, &offset));
-  *value = align < BODY_ALIGNS && offset < BODY_OFFSETS ? 1 + BODY_SMALL + align * BODY_OFFSETS + offset
+  *value = align < BODY_ALIGNS && offset < BODY_OFFSETS ? (int32_t)(1 + BODY_SMALL + align * BODY_OFFSETS + offset)
                                                          : value_of(p, BODY_VALUE_MEMARG, align, offset);
   return 1;
 }
@@ -327,7 +328,7 @@ static int memory_index(Pass *p) {
   return p->data[p->at++] == 0;
 }
 
-static int select_(Pass *p, uint32_t *value) {
+static int select_(Pass *p, int32_t *value) {
   uint8_t first, second;
   CHECK(pop(p, I32) && pop_any(p, &second) && pop_any(p, &first));
   CHECK(first == second || first == UNKNOWN || second == UNKNOWN);
@@ -343,7 +344,7 @@ static int global(Pass *p, uint32_t *index, uint8_t *type, int set) {
   return found && (!set || found & 0x80);
 }
 
-static int constant(Pass *p, uint32_t size, uint32_t *value) {
+static int constant(Pass *p, uint32_t size, int32_t *value) {
   uint64_t bits = 0;
   CHECK(size <= p->end - p->at);
   memcpy(&bits, p->data + p->at, size);
@@ -353,7 +354,7 @@ static int constant(Pass *p, uint32_t size, uint32_t *value) {
 }
 
 /* The instructions that are not of the commonest kinds; `*value` is what Python gets for the immediate. */
-static int other(Pass *p, uint32_t kind, uint32_t row, uint32_t *value) {
+static int other(Pass *p, uint32_t kind, uint32_t row, int32_t *value) {
   const VMBodyModule *module = p->module;
   uint32_t index, second, arity;
   const uint8_t *types;
@@ -431,7 +432,8 @@ static int instructions(Pass *p, const uint32_t *table) {
   VMBody *out = p->out;
   while (p->depth) {
     CHECK(p->at < p->end);
-    uint32_t at = p->at, op = p->data[p->at++], row = table[op], index, value = NO_VALUE;
+    uint32_t at = p->at, op = p->data[p->at++], row = table[op], index;
+    int32_t value = NO_VALUE;
     int64_t number;
     if (op == PREFIX_FC) {
       CHECK(read_u32(p, &index) && index < PREFIXED);
@@ -526,7 +528,7 @@ uint32_t vm_read_body(const VMBodyModule *module, const uint32_t *table, const u
   p->at = p->count = p->height = p->depth = p->assignments = 0;
   p->end = length;
   p->start = start;
-  out->extra_count = out->set_count = out->target_count = out->below_count = out->local_count = 0;
+  out->integer_count = out->extra_count = out->set_count = out->target_count = out->below_count = out->local_count = 0;
   uint32_t count = read_body(p, table, type);
   free(p);
   return count;

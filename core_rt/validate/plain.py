@@ -1,6 +1,6 @@
 """Function bodies of the plain kind, read and validated by C (`native/body.c`).
 
-C answers with arrays: opcodes, offsets, and numbers of immediates in a list of values whose beginning is the same for all bodies. What
+C answers with arrays: opcodes, offsets, and places of immediates in a list of values whose beginning is the same for all bodies. What
 instructions are plain, and which types and memories, is told to C here, from `core_rt.opcodes` and the decoded module. A body that C
 does not take, which also means any that is not valid, is read by `core_rt.validate.careful`.
 """
@@ -150,23 +150,31 @@ def read_plain(module: DecodedModule, defined_index: int) -> tuple[list[ValType]
     length = end - start
     out = _new("VMBody *")
     out.ops = ops = _new("uint32_t[]", length)
-    out.values = numbers = _new("uint32_t[]", length)
+    out.values = places = _new("int32_t[]", length)
     out.offsets = offsets = _new("uint32_t[]", length)
     out.sets = sets = _new("uint64_t[]", length)
     out.set_room = length
     out.targets = targets = _new("uint32_t[]", length)
+    out.integers = integers = _new("int64_t[]", length)
     out.extras = extras = _new("uint64_t[]", 2 * length)
     data = ffi.from_buffer("uint8_t[]", module.data[start:end])
     type_ = shape.types[module.num_imported_funcs + defined_index]
     count = lib.vm_read_body(shape.c, instructions(), data, start, length, type_, out)
     if not count:
         return None
-    unpack = ffi.unpack
-    own = _values(shape, out, unpack(extras, 2 * out.extra_count), sets, targets) if out.extra_count else []
-    values = (_COMMON + own).__getitem__
-    codes = unpack(ops, count)
-    code = [*zip(codes, map(values, unpack(numbers, count)), unpack(offsets, count))]
+    values = [*_COMMON, *_items("q", integers, out.integer_count)]
+    if out.extra_count:
+        values += reversed(_values(shape, out, ffi.unpack(extras, 2 * out.extra_count), sets, targets))
+    codes = _items("I", ops, count)
+    code = [*zip(codes, map(values.__getitem__, _items("i", places, count)), _items("I", offsets, count))]
     return [_NUMBERS[t] for t in ffi.buffer(out.locals, out.local_count)[:]], code, {*codes}
+
+
+def _items(kind: str, data: Any, count: int) -> array[int]:
+    """The first items of an array of C, for Python to iterate over."""
+    items = array(kind)
+    items.frombytes(ffi.buffer(data, items.itemsize * count))
+    return items
 
 
 def _values(shape: _Shape, out: Any, extras: list[int], sets: Any, targets: Any) -> list[Any]:
@@ -182,8 +190,6 @@ def _values(shape: _Shape, out: Any, extras: list[int], sets: Any, targets: Any)
         kind, a = head & 0xFF, head >> 8
         if kind == _MEMARG:
             append((a, b, 0))
-        elif kind == _INT:
-            append(b - (b >> 63 << 64))
         elif kind == _BLOCK or kind == _LOOP:
             params, results = shape.blocks[a] if a < _TYPE_BYTE else _BLOCKS[a - _TYPE_BYTE]
             key = bits[8 * b : 8 * b + size]
@@ -202,6 +208,8 @@ def _values(shape: _Shape, out: Any, extras: list[int], sets: Any, targets: Any)
             append(_NUMBERS[a])
         elif kind == _BITS:
             append(b)
+        elif kind == _BELOW:
+            append(None)
         else:
             *labels, default = targets[a : a + b + 1]
             append((tuple(labels), default))
@@ -228,7 +236,7 @@ def _bits(word: int) -> frozenset[int]:
     return frozenset(found)
 
 
-_INT: Final = _shim.BODY_VALUE_INT
+_BELOW: Final = _shim.BODY_VALUE_BELOW
 _BITS: Final = _shim.BODY_VALUE_BITS
 _MEMARG: Final = _shim.BODY_VALUE_MEMARG
 _BLOCK: Final = _shim.BODY_VALUE_BLOCK
