@@ -238,7 +238,7 @@ class Instance:
         table = self.table(segment.table)
         start = evaluate(self, segment.offset or [])
         if segment.func_indices is not None and table.functions:
-            table.put_functions(start, segment.func_indices, self)
+            table.put_segment(start, number, segment.length, self)
         else:
             table.check_range(start, segment.length)
             table.put_raw(start, [table.stored(raw) for raw in self.element_words(number)])
@@ -306,7 +306,7 @@ class Instance:
         if kind == "memory":
             return Memory.at(store, decoded.memories[index], place)
         if kind == "table":
-            return Table.at(store, decoded.tables[index], place, self.template.segments.get(index, ()), self)
+            return Table.at(store, decoded.tables[index], place)
         return Global.at(store, decoded.globals[index], place)
 
     def func(self, index: int, name: str | None = None) -> Func:

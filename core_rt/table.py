@@ -1,13 +1,12 @@
 """Tables of references, whose function elements are made when they are first used.
 
-An element of a function table is 0 until it is known; then the funcref's address with bit 0 set (null is 1). `_lazy`
-remembers what active segments put where; element 0 is looked up there, the newest segment first.
+An element of a function table is 0 until it is known; then the funcref's address with bit 0 set (null is 1). What active segments
+put where is noted by C (`core_rt/native/instance.c`); element 0 is looked up there, the newest segment first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple, final
+from typing import TYPE_CHECKING, Any, final
 
 from core_rt import native
 from core_rt.errors import ExhaustionError, Trap, TrapCode
@@ -16,7 +15,7 @@ from core_rt.types import RefType, TableType
 from core_rt.values import reference_from_raw, reference_to_raw
 from core_rt.vm import structs
 from core_rt.vm.constexpr import is_funcref
-from core_rt.vm.template import TableSegment, table_template
+from core_rt.vm.template import table_template
 
 if TYPE_CHECKING:
     from core_rt.instance import Instance
@@ -25,17 +24,11 @@ if TYPE_CHECKING:
 __all__ = ["Table"]
 
 
-class _Segment(NamedTuple):
-    start: int
-    functions: tuple[int, ...]
-    instance: Instance
-
-
 @final
 class Table:
     """A table. `table[i]` reads and `table[i] = ref` writes an element; `size` counts elements."""
 
-    __slots__ = ("_elements", "_lazy", "_type", "address", "definition", "functions", "store")
+    __slots__ = ("_elements", "_type", "address", "definition", "functions", "store")
 
     def __init__(self, store: Store, type_: TableType, init: object = None) -> None:
         raw = 0 if init is None and type_.element.nullable else reference_to_raw(store, type_.element, init)
@@ -46,13 +39,10 @@ class Table:
             store.refs.add_table(self)
 
     @classmethod
-    def at(
-        cls, store: Store, type_: TableType, address: int, segments: Iterable[TableSegment], instance: Instance
-    ) -> Table:
-        """A table whose `VMTableDefinition` is at that address, with what active segments of its module put into it."""
+    def at(cls, store: Store, type_: TableType, address: int) -> Table:
+        """A table whose `VMTableDefinition` is at that address."""
         self = object.__new__(cls)
         self._begin(store, type_, address)
-        self._lazy += [_Segment(start, functions, instance) for start, functions in segments]
         return self
 
     def _begin(self, store: Store, type_: TableType, address: int) -> None:
@@ -62,7 +52,6 @@ class Table:
         self.address = address
         """Of the definition."""
         self.definition: Any = ffi.cast("VMTableDefinition *", address)
-        self._lazy: list[_Segment] = []
         self._elements = ffi.cast("uint64_t *", self.definition.base)
 
     # ------------------------------------------------------------------------------------------------ for users
@@ -130,22 +119,28 @@ class Table:
         if not self.functions:
             return element
         if element == 0:
-            element = self._elements[index] = self._look_up(index) | 1
+            self.settle(index, 1)
+            element = int(self._elements[index])
         return element & ~1
 
-    def _look_up(self, index: int) -> int:
-        for segment in reversed(self._lazy):
-            at = index - segment.start
-            if 0 <= at < len(segment.functions):
-                return segment.instance.funcref(segment.functions[at])
-        return 0
+    def settle(self, start: int, count: int) -> None:
+        """Make those of some elements of a table of functions that are not known yet."""
+        store = self.store
+        while owner := native.settle_table(store.context, self.definition, start, count):
+            template = store.instance_of(owner).template
+            assert template.functions is not None
+            template.functions.tell(template.plan)
 
-    def put_functions(self, start: int, functions: tuple[int, ...], instance: Instance) -> None:
-        """An active segment of function indices: remembered, not made. Traps where it does not fit."""
-        self.check_range(start, len(functions))
-        if functions:
-            ffi.memmove(self._elements + start, bytes(8 * len(functions)), 8 * len(functions))
-            self._lazy.append(_Segment(start, functions, instance))
+    def put_segment(self, start: int, number: int, count: int, instance: Instance) -> None:
+        """An active segment of function indices, `count` of them: remembered, not made. Traps where it does not fit."""
+        self.check_range(start, count)
+        functions = instance.template.functions
+        if count and functions is not None:
+            ffi.memmove(self._elements + start, bytes(8 * count), 8 * count)
+            segment = functions.segments + functions.places[number]
+            native.put_segment(
+                self.store.context, self.definition, instance.template.plan, instance.base, segment, start
+            )
 
     def check_range(self, start: int, count: int) -> None:
         """Trap unless `count` elements from `start` exist."""
@@ -167,15 +162,10 @@ class Table:
         """`table.copy`."""
         source.check_range(start, count)
         self.check_range(to, count)
-        if self.functions and source._lazy:
-            for index in range(start, start + count):
-                source.element_raw(index)
+        if self.functions:
+            source.settle(start, count)  # what is 0 there must not be looked up here
         if count:
             ffi.memmove(self._elements + to, source._elements + start, 8 * count)
-            if self.functions and self._lazy and 0 in self._elements[to : to + count]:
-                # Elements of the source that were never set are null there, and must not be looked up here.
-                for index in range(to, to + count):
-                    self._elements[index] = self._elements[index] or 1
 
     def grow_or_fail(self, delta: int, element: int) -> int:
         """As the instruction does: the old size, or -1."""

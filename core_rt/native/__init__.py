@@ -39,6 +39,8 @@ from core_rt.native.instance import (
     instantiate,
     instantiate_linked,
     keep,
+    put_segment,
+    settle_table,
     share_memory,
 )
 from core_rt.native.lib import CData, Shim, address, ffi, lib, pointer
@@ -92,6 +94,7 @@ __all__ = [
     "park",
     "pointer",
     "processor_words",
+    "put_segment",
     "register_code",
     "result_float",
     "result_int",
@@ -99,6 +102,7 @@ __all__ = [
     "resume_running",
     "running",
     "set_pool_limits",
+    "settle_table",
     "share_memory",
     "signature",
     "start_ticker",

@@ -105,6 +105,14 @@ typedef struct VMDataPlan {
   const uint8_t *from;
   uint64_t length;
 } VMDataPlan;
+/* Functions that an active segment puts into a table; for one that is in the template already, into table `table` of the module's own
+ * from element `start` on. `functions` is null until the first of them is looked for. */
+typedef struct VMTableSegment {
+  uint32_t table;
+  uint32_t count;
+  uint64_t start;
+  const uint32_t *functions;
+} VMTableSegment;
 typedef struct VMTemplate {
   uint64_t size;
   const uint8_t *prefix;
@@ -124,6 +132,14 @@ typedef struct VMTemplate {
   uint32_t funcrefs;
   uint32_t funcref_count;
   uint32_t imported_funcs;
+  uint32_t func_imports;
+  uint32_t segment_count; /* those that every instance begins with */
+  VMTableSegment *segments;
+  /* Of each defined function: where its reference stands, its type. Null until something asks. */
+  const uint32_t *slots;
+  const uint32_t *types;
+  uint64_t tail_stubs;
+  uint64_t tail_stride;
 } VMTemplate;
 typedef struct VMLink {
   uint32_t base;
@@ -141,6 +157,9 @@ uint64_t vm_instantiate_linked(VMStoreContext *store, const VMTemplate *plan, ui
                                const uint64_t *bases);
 void vm_share(VMMemoryDefinition *to, const VMMemoryDefinition *from);
 int vm_table_grow(VMTableDefinition *table, uint64_t elements);
+int vm_table_segment(VMStoreContext *store, VMTableDefinition *table, const VMTemplate *plan, uint64_t context,
+                     const VMTableSegment *segment, uint64_t start);
+uint64_t vm_table_settle(VMStoreContext *store, VMTableDefinition *table, uint64_t start, uint64_t count);
 uint64_t vm_keep(VMStoreContext *store, uint64_t size);
 uint64_t vm_component(VMStoreContext *store, const uint8_t *prefix, uint64_t size, uint64_t handle);
 uint64_t vm_host_func(VMStoreContext *store, uint64_t index, void *native_call, void *signature, uint32_t type_id,

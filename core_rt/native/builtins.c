@@ -15,6 +15,16 @@ static VMFiber *leave_for_libcall(void *vmctx, uint32_t libcall, uint32_t count,
 
 HOST_BUILTINS
 
+/* Only the first instance of a module needs Python for it, which then tells the module's template what its functions are. */
+void *vm_builtin_table_get_lazy(void *vmctx, void *definition, uint64_t index) {
+  VMTableDefinition *table = definition;
+  if (UNLIKELY(vm_table_settle(((VMContextHeader *)vmctx)->store, table, index, 1))) {
+    const uint64_t arguments[] = {(uint64_t)(uintptr_t)definition, index};
+    leave_for_libcall(vmctx, BUILTIN_TABLE_GET_LAZY, 2, arguments);
+  }
+  return (void *)(uintptr_t)(((uint64_t *)table->base)[index] & ~(uint64_t)1);
+}
+
 static inline uint64_t length_of(const VMMemoryDefinition *memory) { return __atomic_load_n(&memory->length, __ATOMIC_RELAXED); }
 
 /* [at, at + count) lies within `length` bytes */

@@ -22,6 +22,16 @@ typedef struct Chunk {
   uint64_t used, size;
 } Chunk;
 
+/* A segment of an instance that lies in a table. Its elements are 0 until somebody looks at them (`vm_table_settle`). */
+typedef struct Placed {
+  struct Placed *next;
+  VMTableDefinition *table;
+  uint64_t start;
+  const VMTableSegment *segment;
+  const VMTemplate *plan;
+  VMContextHeader *owner;
+} Placed;
+
 static inline uint8_t *context_of(const InstanceHeader *block) { return (uint8_t *)(block + 1); }
 
 static inline VMMemoryDefinition *memories_of(const InstanceHeader *block) {
@@ -65,6 +75,7 @@ static void empty(InstanceHeader *block) {
 }
 
 void vm_instances_end(Store *store) {
+  store->placed = NULL;
   for (InstanceHeader *block = store->instances; block; block = block->next) empty(block);
 }
 
@@ -75,6 +86,7 @@ void vm_instances_free(Store *store) {
     free_block(block, block->size);
   }
   store->instances = NULL;
+  store->placed = NULL;
   for (Chunk *chunk = store->chunks, *next; chunk; chunk = next) {
     next = chunk->next;
     free(chunk);
@@ -129,6 +141,25 @@ static void set_functions(VMContextHeader *context, const VMTemplate *plan) {
   }
 }
 
+static void *keep(VMStoreContext *context, uint64_t size);
+
+static bool place(VMStoreContext *context, VMTableDefinition *table, const VMTemplate *plan, VMContextHeader *owner,
+                  const VMTableSegment *segment, uint64_t start) {
+  Store *store = (Store *)context;
+  Placed *placed = keep(context, sizeof *placed);
+  if (!placed) return false;
+  *placed = (Placed){store->placed, table, start, segment, plan, owner};
+  store->placed = placed;
+  return true;
+}
+
+static bool place_segments(VMStoreContext *store, const VMTemplate *plan, VMContextHeader *owner, VMTableDefinition *tables) {
+  const VMTableSegment *segment = plan->segments;
+  for (uint32_t i = 0; i < plan->segment_count; i++, segment++)
+    if (!place(store, &tables[segment->table], plan, owner, segment, segment->start)) return false;
+  return true;
+}
+
 /* Number `handle` of the store, its imports still missing. */
 static VMContextHeader *make_instance(VMStoreContext *store, const VMTemplate *plan, uint64_t handle) {
   InstanceHeader *block = new_block(plan->size);
@@ -136,14 +167,15 @@ static VMContextHeader *make_instance(VMStoreContext *store, const VMTemplate *p
   memcpy(block, plan->prefix, plan->prefix_size);
   block->handle = handle;
   block->store = store;
-  if (!make_memories(block, plan, handle) || !make_tables(block, plan, handle)) {
+  VMContextHeader *context = (VMContextHeader *)context_of(block);
+  if (!make_memories(block, plan, handle) || !make_tables(block, plan, handle) ||
+      !place_segments(store, plan, context, tables_of(block))) {
     int error = errno;
     empty(block);
     free_block(block, plan->size);
     errno = error;
     return NULL;
   }
-  VMContextHeader *context = (VMContextHeader *)context_of(block);
   context->store = store;
   context->builtins = store->builtins;
   context->handle = handle;
@@ -196,6 +228,45 @@ int vm_table_grow(VMTableDefinition *table, uint64_t elements) {
     table->capacity = capacity;
   }
   table->elements = elements;
+  return 0;
+}
+
+/* An active segment of an instance's module is put into a table. Nonzero: no memory; elements that it covers are 0 already. */
+int vm_table_segment(VMStoreContext *store, VMTableDefinition *table, const VMTemplate *plan, uint64_t context,
+                     const VMTableSegment *segment, uint64_t start) {
+  return place(store, table, plan, (VMContextHeader *)context, segment, start) ? 0 : -1;
+}
+
+static VMFuncRef *function_of(VMContextHeader *owner, const VMTemplate *plan, uint32_t index) {
+  if (index < plan->imported_funcs) return ((VMFunctionImport *)((uint8_t *)owner + plan->func_imports))[index].funcref;
+  uint32_t defined = index - plan->imported_funcs;
+  VMFuncRef *ref = (VMFuncRef *)((uint8_t *)owner + plan->funcrefs) + plan->slots[defined];
+  if (!ref->vmctx) {
+    ref->native_call = ((void **)owner->code_table)[defined];
+    ref->tail_call = (void *)(plan->tail_stubs + defined * plan->tail_stride);
+    ref->vmctx = owner;
+    ref->type_id = plan->types[defined];
+    ref->function = index;
+  }
+  return ref;
+}
+
+/* Makes elements of a table of functions that nobody has looked at yet (0): references, or null (1). The context of an instance whose
+ * template must be told first what its functions are, if there is one; else 0. */
+uint64_t vm_table_settle(VMStoreContext *context, VMTableDefinition *table, uint64_t start, uint64_t count) {
+  uint64_t *elements = table->base;
+  for (uint64_t index = start; index < start + count; index++) {
+    if (elements[index]) continue;
+    uint64_t element = 0;
+    for (Placed *placed = ((Store *)context)->placed; placed; placed = placed->next) {
+      const VMTableSegment *segment = placed->segment;
+      if (placed->table != table || index - placed->start >= segment->count) continue;
+      if (!placed->plan->types) return (uint64_t)placed->owner;
+      element = (uint64_t)function_of(placed->owner, placed->plan, segment->functions[index - placed->start]);
+      break;
+    }
+    elements[index] = element | 1;
+  }
   return 0;
 }
 

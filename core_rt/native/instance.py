@@ -14,6 +14,8 @@ __all__ = [
     "instantiate",
     "instantiate_linked",
     "keep",
+    "put_segment",
+    "settle_table",
     "share_memory",
 ]
 
@@ -84,3 +86,14 @@ def share_memory(to: CData, source: CData) -> None:
 def grow_table(table: CData, elements: int) -> bool:
     """Give a `VMTableDefinition *` that many elements, new ones zero; False if there is no memory."""
     return lib.vm_table_grow(table, elements) == 0
+
+
+def put_segment(context: CData, table: CData, plan: CData, owner: int, segment: CData, start: int) -> None:
+    """Put a `VMTableSegment *` of the instance `owner` into a `VMTableDefinition *`, where elements are zero. `ExhaustionError`."""
+    if lib.vm_table_segment(context, table, plan, owner, segment, start):
+        exhausted("no memory for a table")
+
+
+settle_table = lib.vm_table_settle
+"""`(context, table, start, count)`: make elements of a table of functions that are 0. An instance (its context) whose template lacks its
+functions, or 0 when all is done."""

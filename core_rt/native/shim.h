@@ -152,6 +152,7 @@ typedef struct Store {
   Fiber *fibers;
   InstanceHeader *instances;
   struct Chunk *chunks; /* see instance.c */
+  struct Placed *placed; /* what segments have put into tables of functions, the newest first */
   Heap heap;
 } Store;
 

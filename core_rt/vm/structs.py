@@ -325,7 +325,7 @@ BUILTINS: tuple[Builtin, ...] = (
     _builtin("memory_fill", "ptr i64 i32 i64", "c"),  # (definition, at, byte, n)
     _builtin("memory_init", "ptr i32 i64 i32 i32", "c"),  # (definition, segment, at, from, n)
     _builtin("data_drop", "i32", "c"),
-    _builtin("table_get_lazy", "ptr i64 -> ptr", "host"),  # (definition, index) -> VMFuncRef* | null; element was 0
+    _builtin("table_get_lazy", "ptr i64 -> ptr", "c"),  # (definition, index) -> VMFuncRef* | null; element was 0
     _builtin("table_grow", "ptr i64 i64 -> i64", "host"),  # (definition, delta, element as stored) -> old | -1
     _builtin("table_fill", "ptr i64 i64 i64", "host"),  # (definition, at, element as stored, n)
     _builtin("table_copy", "ptr i64 ptr i64 i64", "host"),  # (to definition, to, from definition, from, n)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from core_rt import native
 from core_rt.errors import ExhaustionError
@@ -26,7 +26,7 @@ from core_rt.vm.layout import ModuleLayout
 if TYPE_CHECKING:
     from core_rt.binary.model import ConstExpr, DecodedModule, ElementSegment
 
-__all__ = ["Late", "TableSegment", "Template", "memory_template", "module_template", "table_template"]
+__all__ = ["Functions", "Late", "Template", "memory_template", "module_template", "table_template"]
 
 _WASM32: Final = (8 << 30) + (64 << 10)
 """Reservation for a 32-bit memory: every 32-bit index plus every 32-bit constant offset plus an access lies inside."""
@@ -37,11 +37,41 @@ _READY: Final = 512
 _POISON: Final = s.POISON.to_bytes(8, "little")
 
 
-class TableSegment(NamedTuple):
-    """Functions that an active segment put into a table, from element `start` on."""
+class Functions:
+    """What C needs to know of a module's functions to find those that its segments put into tables, told when it first asks.
 
-    start: int
-    functions: tuple[int, ...]
+    `segments` is a `VMTableSegment[]` for the active segments, `places` where each is in it, by its number.
+    """
+
+    __slots__ = ("_decoded", "_kept", "_layout", "_tail_stub", "places", "segments")
+
+    def __init__(self, decoded: DecodedModule, layout: ModuleLayout, tail_stub: Callable[[int], int]) -> None:
+        self._decoded = decoded
+        self._layout = layout
+        self._tail_stub = tail_stub
+        self._kept: list[Any] = []
+        self.places: dict[int, int] = {}
+        self.segments: Any = ffi.NULL
+
+    def tell(self, plan: Any) -> None:
+        """Complete the module's `VMTemplate *`."""
+        decoded, layout = self._decoded, self._layout
+        imported, count = decoded.num_imported_funcs, len(decoded.funcs) - decoded.num_imported_funcs
+        for number, place in self.places.items():
+            functions = ffi.new("uint32_t[]", decoded.elements[number].func_indices)
+            self._kept.append(functions)
+            self.segments[place].functions = functions
+        slots, types = ffi.new("uint32_t[]", count or 1), ffi.new("uint32_t[]", count or 1)
+        for index, slot in layout.funcref_slot.items():
+            if index >= imported:
+                slots[index - imported] = slot
+                types[index - imported] = decoded.funcs[index].id
+        self._kept += [slots, types]
+        if count:
+            plan.tail_stubs = self._tail_stub(0)
+            plan.tail_stride = self._tail_stub(1) - self._tail_stub(0)
+        plan.slots = slots
+        plan.types = types
 
 
 @record
@@ -81,8 +111,7 @@ class Template:
     """Offsets of exports of its own that can be imported by their address: not of all functions, and not of tags."""
     imports: Mapping[str, Sequence[int]] = _NOTHING
     """For each kind, which of the imports belong to its index space."""
-    segments: Mapping[int, tuple[TableSegment, ...]] = _NOTHING
-    """By table."""
+    functions: Functions | None = None
     dropped: frozenset[int] = frozenset()
     """Element segments that are empty once the instance is made."""
     late: Late | None = None
@@ -217,7 +246,8 @@ def module_template(
     plan.put(s.VMContextHeader["code_table"], code_table)
     plan.put(s.VMContextHeader["interpreted"], interpreted)
     plan.put(s.VMContextHeader["type_ids"], native.address(type_ids))
-    segments, dropped = _elements(decoded, late)
+    functions = Functions(decoded, layout, tail_stub)
+    dropped = _elements(plan, decoded, functions, late)
     if "elements" in late:  # if one of them traps, no data is written
         images = {}
     plan.memories(decoded.memories[decoded.num_imported_memories :], decoded.num_imported_memories, images, reserved)
@@ -238,7 +268,7 @@ def module_template(
         exports={e.name: (e.kind, e.index) for e in decoded.exports},
         places=_places(layout, decoded, ready),
         imports=by_kind,
-        segments=segments,
+        functions=functions,
         dropped=dropped,
         late=Late(**late) if late else None,
         uses_heap=uses_heap,
@@ -249,6 +279,7 @@ def _functions(plan: _Plan, decoded: DecodedModule, ready: int, tail_stub: Calla
     """References to exported functions."""
     layout, imported = plan.layout, decoded.num_imported_funcs
     plan.fields |= {"funcrefs": layout.funcrefs, "funcref_count": ready, "imported_funcs": imported}
+    plan.fields["func_imports"] = layout.func_imports
     for index, slot in layout.funcref_slot.items():
         if slot < ready:
             at = layout.funcrefs + slot * s.VMFuncRef.size
@@ -325,10 +356,8 @@ def _tags_and_globals(plan: _Plan, decoded: DecodedModule, late: dict[str, Any])
         late["roots"] = roots
 
 
-def _elements(
-    decoded: DecodedModule, late: dict[str, Any]
-) -> tuple[dict[int, tuple[TableSegment, ...]], frozenset[int]]:
-    """Which elements are looked up in the segments; what has to be done for the others, and for tables."""
+def _elements(plan: _Plan, decoded: DecodedModule, functions: Functions, late: dict[str, Any]) -> frozenset[int]:
+    """Which segments every instance begins with (they are dropped then); what has to be done for the others, and for tables."""
     tables = [
         (index, init)
         for index, init in enumerate(decoded.table_inits, decoded.num_imported_tables)
@@ -337,7 +366,7 @@ def _elements(
     if tables:
         late["tables"] = tables
     busy = {index for index, _ in tables}
-    segments: dict[int, list[TableSegment]] = {}
+    rows: list[dict[str, int]] = []
     dropped = set()
     todo: list[tuple[int, ElementSegment]] = []
     for number, segment in enumerate(decoded.elements):
@@ -350,7 +379,10 @@ def _elements(
             # After one that may trap, or make objects, the order matters.
             if segment.func_indices is not None and own and at is not None and not todo:
                 if at + segment.length <= decoded.tables[segment.table].min:
-                    segments.setdefault(segment.table, []).append(TableSegment(at, segment.func_indices))
+                    functions.places[number] = len(rows)
+                    rows.append(
+                        {"table": segment.table - decoded.num_imported_tables, "count": segment.length, "start": at}
+                    )
                     dropped.add(number)
                     continue
             todo.append((number, segment))
@@ -358,7 +390,15 @@ def _elements(
             todo.append((number, segment))
     if todo:
         late["elements"] = todo
-    return {table: tuple(found) for table, found in segments.items()}, frozenset(dropped)
+    begins = len(rows)
+    for number, segment in todo:
+        if segment.mode == "active" and segment.func_indices is not None:
+            functions.places[number] = len(rows)
+            rows.append({"table": 0, "count": segment.length, "start": 0})
+    if rows:
+        functions.segments = ffi.new("VMTableSegment[]", rows)
+        plan.fields |= {"segments": functions.segments, "segment_count": begins}
+    return frozenset(dropped)
 
 
 def _data(plan: _Plan, decoded: DecodedModule, images: Mapping[int, Image], late: dict[str, Any]) -> None:

@@ -107,6 +107,46 @@ def test_start_functions_run_and_trap() -> None:
         assert len(calls) == 6
 
 
+TABLE = module(
+    """(module (table (export "t") 8 funcref) (elem (i32.const 0) $a $b $a $b) (elem (i32.const 2) $b)
+    (func $a (result i32) (i32.const 1)) (func $b (result i32) (i32.const 2))
+    (func (export "at") (param i32) (result i32) (call_indirect (result i32) (local.get 0))))"""
+)
+PUTS = module(
+    """(module (import "h" "t" (table 8 funcref)) (import "h" "g" (global $at i32)) (import "h" "f" (func $f (result i32)))
+    (elem (global.get $at) $own $f) (func $own (result i32) (i32.const 3)) (table $mine (export "mine") 4 funcref)
+    (elem (table $mine) (i32.const 1) func $f $own)
+    (func (export "copy") (table.copy 0 $mine (i32.const 4) (i32.const 0) (i32.const 4)))
+    (func (export "at") (param i32) (result i32) (call_indirect $mine (result i32) (local.get 0))))"""
+)
+
+
+@pytest.mark.parametrize("host_first", [False, True])
+def test_elements_are_those_of_the_newest_segment(host_first: bool) -> None:
+    """Of a table's own module and of those that import it; looked at by guests first, or by the host."""
+    for _ in range(2):
+        with core_rt.Store(ENGINE) as store:
+            linker = core_rt.Linker(ENGINE)
+            linker.define_func("h", "f", core_rt.FuncType([], [core_rt.I32]), lambda: 9)
+            own = LINKER.instantiate(store, TABLE).exports
+            linker.define("h", "t", own["t"])
+            linker.define("h", "g", core_rt.Global(store, core_rt.GlobalType(core_rt.I32, False), 1))
+            other = linker.instantiate(store, PUTS).exports
+            held = [None if f is None else f() for f in (own["t"][i] for i in range(8))] if host_first else None
+            found = []
+            for index in range(8):
+                try:
+                    found.append(own["at"](index))
+                except core_rt.Trap as trap:
+                    assert trap.code is core_rt.TrapCode.UNINITIALIZED_ELEMENT
+                    found.append(None)
+            assert found == [1, 3, 9, 2, None, None, None, None] and held in (None, found)
+            other["copy"]()
+            assert (own["at"](5), own["at"](6)) == (9, 3) == (other["at"](1), other["at"](2))
+            assert own["t"][4] is None and own["t"][7] is None and own["t"][5] is other["mine"][1]
+            assert own["t"].grow(2) == 8 and own["t"][8] is None and own["at"](6) == 3
+
+
 def test_what_is_imported_is_the_same_object_when_it_is_exported_again() -> None:
     world = World()
     first = world.load(
