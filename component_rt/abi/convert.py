@@ -127,6 +127,15 @@ def as_bytes(value: Any) -> Any:
     return view.cast("B") if view.c_contiguous and view.nbytes else view.tobytes()
 
 
+def _view_or_items(value: Any, typecode: str) -> Any:
+    """A buffer of numbers in that format as it is; the items of any other, or of a sequence."""
+    try:
+        view = memoryview(value)
+    except TypeError:
+        return as_list(value)
+    return view if view.format == typecode and view.c_contiguous and view.ndim == 1 else view.tolist()
+
+
 def int_list(typecode: str) -> Any:
     """`convert(value) -> (buffer, count)` for a list of integers with that `array` typecode."""
     make = array.array
@@ -137,14 +146,9 @@ def int_list(typecode: str) -> Any:
         if kind is not list and kind is not tuple:
             if kind is make and value.typecode == typecode:
                 return value, len(value)
-            try:
-                view = memoryview(value)
-            except TypeError:
-                value = as_list(value)
-            else:
-                if view.format == typecode and view.c_contiguous and view.ndim == 1:
-                    return view, len(view)
-                value = view.tolist()
+            value = _view_or_items(value, typecode)
+            if type(value) is memoryview:
+                return value, len(value)
         if not only_int.issuperset(map(type, value)):
             value = [_index(item) for item in value]
         try:
@@ -171,14 +175,9 @@ def float_list(typecode: str) -> Any:
     def convert(value: Any) -> tuple[Any, int]:
         kind = type(value)
         if kind is not list and kind is not tuple:
-            try:
-                view = memoryview(value)
-            except TypeError:
-                value = as_list(value)
-            else:
-                if view.format == typecode and view.c_contiguous and view.ndim == 1:
-                    return view, len(view)
-                value = view.tolist()
+            value = _view_or_items(value, typecode)
+            if type(value) is memoryview:
+                return value, len(value)
         if not numbers.issuperset(map(type, value)):
             value = [as_float(item) for item in value]
         count = len(value)
