@@ -1,7 +1,10 @@
 """Random valid modules give the same results, traps, memories and globals here and in wasmtime.
 
-python -m tests.robustness.differential --count 2000 [--seed 1] [--tier lazy|optimized] [--vectors] [--references] [--exceptions]
-    [--memories] [--transfers]
+python -m tests.robustness.differential --count 2000 [--seed 1] [--tier lazy|off|optimized|every] [--vectors] [--references] [--exceptions]
+    [--memories] [--transfers] [--shapes]
+
+Tier "every" runs each module in the interpreter, in the interpreter with a budget that is soon used up, so that entries and loops go on in
+quick code, and in quick code; there, traps have to have the same backtraces.
 """
 
 from __future__ import annotations
@@ -14,9 +17,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import attrs
 import wasmtime
 
 import core_rt
+from core_rt.compile import module as compiled
+from core_rt.interpret import functions as interpreted
 
 from .generate import Generated, Signature, generate
 from .operators import F32, F64, I32, I64, V128
@@ -24,7 +30,7 @@ from .supervise import Report, add_worker_options, run_worker, supervise
 
 __all__ = ["EXTRAS", "run", "their_engine"]
 
-EXTRAS = ("vectors", "references", "exceptions", "memories", "transfers")
+EXTRAS = ("vectors", "references", "exceptions", "memories", "transfers", "shapes")
 # Where the other engine does not tell apart what the suites do.
 _SAME_TRAP = {
     "UNDEFINED_ELEMENT": "TABLE_OUT_OF_BOUNDS",
@@ -111,37 +117,88 @@ class _Theirs:
 
 
 class _Ours:
-    def __init__(self, engine: core_rt.Engine, generated: Generated) -> None:
+    def __init__(self, engine: core_rt.Engine, module: core_rt.Module) -> None:
         self.store = core_rt.Store(engine)
-        module = core_rt.Module(engine, generated.wasm)
         self.exports = core_rt.Linker(engine).instantiate(self.store, module).exports
+        self.frames: tuple[tuple[int, int | None], ...] = ()
+        """Those of the last trap."""
 
     def call(self, name: str, arguments: tuple[int, ...]) -> tuple[str, list[object]]:
         self.exports["reset"].call_raw([])
+        self.frames = ()
         try:
             return "ok", list(self.exports[name].call_raw(list(arguments)))
         except core_rt.Trap as trap:
+            self.frames = tuple([(frame.function, frame.offset) for frame in trap.frames])
+            if trap.code is core_rt.TrapCode.MEMORY_OUT_OF_BOUNDS:  # quick code may load later, when the value is wanted
+                self.frames = ((self.frames[0][0], None), *self.frames[1:])
             return _trap(trap.code.name), []
         except core_rt.GuestException:
             return "uncaught", []
 
 
-def compare(engine: core_rt.Engine, generated: Generated) -> str:
-    """Runs all calls on one instance of each engine. Raises `Difference`."""
-    theirs, ours = _Theirs(generated), _Ours(engine, generated)
+@attrs.frozen
+class Tier:
+    """A way to run a module here. `budget`: entries and loop heads that a function is interpreted for; None: as the engine has it."""
+
+    name: str
+    engine: core_rt.Engine
+    budget: int | None = None
+
+    def begin(self, generated: Generated) -> _Ours:
+        """An instance whose functions run so."""
+        module = core_rt.Module(self.engine, generated.wasm)
+        functions = module.compiled.functions
+        if self.budget is not None and functions is not None:
+            functions.budget = self.budget
+        return _Ours(self.engine, module)
+
+
+def tiers_of(name: str, index: int) -> list[Tier]:
+    """What a case is run in; the budget where that is small depends on the case, and whether the guest waits for quick code."""
+    if name != "every":
+        return [Tier(name, _engine(name))]
+    interpreted.BUDGET_PER_WORD = 0  # type: ignore[misc]
+    compiled._WAIT_WORDS = 0 if index % 4 == 3 else 1 << 40  # type: ignore[misc]
+    lazy = _engine("lazy")
+    return [Tier("lazy", lazy, 1 << 40), Tier("off", _engine("off")), Tier("leaving", lazy, index % 13)]
+
+
+@functools.cache
+def _engine(tiers: str) -> core_rt.Engine:
+    return core_rt.Engine(core_rt.Config(tiers=tiers, cache=False, max_wasm_stack=_STACK))
+
+
+def compare(tiers: Sequence[Tier], generated: Generated) -> str:
+    """Runs all calls on one instance of the other engine and one in each tier. Raises `Difference`."""
+    theirs = _Theirs(generated)
+    mine = {tier.name: tier.begin(generated) for tier in tiers}
     traps = 0
     try:
         for number, (name, signature, arguments) in enumerate(generated.calls):
             outcome, wanted = theirs.call(name, signature, arguments)
             if outcome == "trap STACK_OVERFLOW":
                 return "deep"  # how much stack a frame takes is nobody's business
-            got_outcome, got = ours.call(name, arguments)
             traps += outcome != "ok"
-            if got_outcome != outcome or not all(map(_same, signature.results, got, wanted)) or len(got) != len(wanted):
-                raise Difference(f"call {number} {name}{arguments}: {got_outcome} {got}, wanted {outcome} {wanted}")
-        _compare_state(ours, theirs)
+            frames = {}
+            for tier, ours in mine.items():
+                got_outcome, got = ours.call(name, arguments)
+                if (
+                    got_outcome != outcome
+                    or not all(map(_same, signature.results, got, wanted))
+                    or len(got) != len(wanted)
+                ):
+                    raise Difference(
+                        f"{tier} call {number} {name}{arguments}: {got_outcome} {got}, wanted {outcome} {wanted}"
+                    )
+                frames[tier] = ours.frames
+            if len(set(frames.values())) > 1:
+                raise Difference(f"backtraces of call {number} {name}{arguments}: {frames}")
+        for ours in mine.values():
+            _compare_state(ours, theirs)
     finally:
-        ours.store.close()
+        for ours in mine.values():
+            ours.store.close()
     return "traps" if traps else "equal"
 
 
@@ -170,7 +227,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--first", type=int, default=0, help="index of the first case")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--tier", choices=["lazy", "eager", "optimized"], default="lazy")
+    parser.add_argument("--tier", choices=["lazy", "eager", "off", "optimized", "every"], default="lazy")
     for extra in EXTRAS:
         parser.add_argument(f"--{extra}", action="store_true", help=f"with {extra}")
     parser.add_argument("--write", type=Path, help="write the module of case --first to this file and stop")
@@ -184,9 +241,7 @@ def main() -> int:
         options.write.write_bytes(case(options.first).wasm)
         return 0
     if options.worker:
-        config = core_rt.Config(tiers=options.tier, cache=False, max_wasm_stack=_STACK)
-        engine = core_rt.Engine(config)
-        run_worker(options.worker, lambda index: compare(engine, case(index)))
+        run_worker(options.worker, lambda index: compare(tiers_of(options.tier, index), case(index)))
         return 0
     extras = [extra for extra in EXTRAS if getattr(options, extra)]
     report = run(options.count, seed=options.seed, tier=options.tier, extras=extras, first=options.first)

@@ -33,6 +33,7 @@ from .operators import (
     VECTOR_LOADS,
     Operator,
 )
+from .shapes import Shapes
 from .transfers import Transfers
 
 __all__ = ["BUDGET", "Generated", "generate"]
@@ -110,6 +111,8 @@ class _Module:
     functions: list[Signature]
     globals: list[int]
     families: list[Family]
+    plain: bool = False
+    """Only instructions that the interpreter knows: no references, no tail calls."""
 
     def type_index(self, signature: Signature) -> int:
         if signature not in self.types:
@@ -303,7 +306,7 @@ class FunctionSource:
     def memory_or_table(self, kind: int, depth: int) -> bytes | None:
         if kind != I32:
             return None
-        match self.rng.randrange(5):
+        match self.rng.randrange(2 if self.module.plain else 5):
             case 0:
                 return b"\x3f\x00"
             case 1:  # past the maximum it always fails, below it both engines have the room
@@ -386,7 +389,7 @@ class FunctionSource:
 
     def bulk(self, depth: int) -> bytes:
         small = b"\x41" + signed_leb(self.rng.randrange(64))
-        match self.rng.randrange(4):
+        match self.rng.randrange(3 if self.module.plain else 4):
             case 0:
                 return self.address(depth) + self.expression(I32, depth) + small + b"\xfc\x0b\x00"  # fill
             case 1:
@@ -398,6 +401,8 @@ class FunctionSource:
         return b"\x41\x01\x41\x02" + size + b"\xfc\x0e\x00\x00"  # table.copy
 
     def set_table(self, depth: int) -> bytes:
+        if self.module.plain:
+            return self.assign(depth)
         # slot i always holds a function of slot i's signature, so that most indirect calls agree with it
         slot = self.rng.randrange(min(TABLE_SIZE, len(self.module.functions)))
         return b"\x41" + signed_leb(slot) + b"\xd2" + leb(slot) + b"\x26\x00"
@@ -424,7 +429,7 @@ class FunctionSource:
 
     def tail_call(self) -> bytes | None:
         fits = [i for i, other in enumerate(self.module.functions) if other.results == self.signature.results]
-        if self.rng.random() > 0.1:
+        if self.rng.random() > 0.1 or self.module.plain:
             return None
         target = self.rng.choice(fits)
         arguments = b"".join(self.expression(kind, 2) for kind in self.module.functions[target].params)
@@ -466,10 +471,11 @@ def generate(
     exceptions: bool = False,
     memories: bool = False,
     transfers: bool = False,
+    shapes: bool = False,
 ) -> Generated:
     """The module of a seed. Exports: functions `f0`..., memory `m`, globals `g0`...; `reset` renews the budget.
 
-    The flags say what else occurs in it. Functions whose types hold vectors are there, but are not called from outside.
+    The flags say what else occurs in it; with `shapes` alone, nothing that is not interpreted. Functions whose types hold vectors are there, but are not called from outside.
     """
     rng = random.Random(f"module/{seed}")
     kinds = (I32, I64, F32, F64, V128) if vectors else (I32, I64, F32, F64)
@@ -489,7 +495,10 @@ def generate(
         families.append(Memories(rng))
     if transfers:
         families.append(Transfers(rng))
-    module = _Module(rng, kinds, [], functions, numbers, families)
+    plain = shapes and not (families or vectors)
+    if shapes:
+        families.append(Shapes(rng))
+    module = _Module(rng, kinds, [], functions, numbers, families, plain)
     bodies = [FunctionSource(module, index).code() for index in range(len(functions))]
     indices = [module.type_index(signature) for signature in functions]
     reset = module.type_index(Signature((), ()))
