@@ -52,6 +52,7 @@ class Store:
         """How many ends of streams and futures Python holds."""
         self._scheduler: Any = None
         self._async_values: Any = None
+        self._waits: Any = None
         self.callees: dict[Any, Any] = {}
         """Lifted functions bound for calls as tasks (`tasks.calls.Callee`)."""
         self.cancellers: set[ComponentInstance] = set()
@@ -97,7 +98,9 @@ class Store:
         self.cancellers.clear()
         if not self.is_async:
             self.callees.clear()
-            self._scheduler = self._async_values = None
+            if self._waits is not None:
+                self._waits.close()
+            self._scheduler = self._async_values = self._waits = None
         hosts = [rt.host for rt in self.host_types.values()]
         self.host_types.clear()
         problems = [problem for host in hosts for problem in host.close()]
@@ -172,6 +175,15 @@ class Store:
 
             self._scheduler = Scheduler(self.core)
         return self._scheduler
+
+    @property
+    def waits(self) -> Any:
+        """The coroutines that a synchronous store runs (`tasks.waits.Waits`)."""
+        if self._waits is None:
+            from component_rt.tasks.waits import Waits
+
+            self._waits = Waits()
+        return self._waits
 
     @property
     def async_values(self) -> Any:

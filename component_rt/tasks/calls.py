@@ -19,6 +19,7 @@ from component_rt.tasks.scheduler import Enter, Tree
 from component_rt.tasks.states import TaskState
 from component_rt.tasks.thread import Steps, Task, Thread, exclusive_released, once
 from component_rt.tasks.waitable import NO_EVENT, TASK_CANCELLED, EventTuple, Subtask, WaitableSet
+from component_rt.tasks.waits import Wait, is_drivable
 from component_rt.types import FuncType, ResultType
 from component_rt.values import Err, Ok
 from core_rt.errors import InstancePoisoned, Trap
@@ -543,10 +544,24 @@ class AsyncHostImport(HostImport):
         """The function answered a coroutine."""
         store: Any = self._store
         if not store.is_async:
-            return super().suspend(coroutine, complete, address, scope)
+            if not is_drivable(coroutine):
+                return super().suspend(coroutine, complete, address, scope)
+            return self._drive(store.waits.begin(coroutine), complete, address, scope)
         if not self._lowered_async:
             return store.scheduler.begin(self._wait(store.spawn(coroutine, self._host.name), complete, address, scope))
         return self._subtask(store.spawn(coroutine, self._host.name), complete, address, scope)
+
+    def _drive(self, wait: Wait, complete: Any, address: int | None, scope: CallScope | None) -> object:
+        """The same in a synchronous store: others go on meanwhile, unless the guest's function is one that cannot be put aside."""
+        if not self._lowered_async and not wait.done:
+            thread = self._store.scheduler.current
+            if thread is not None and thread.task is not None and thread.task.is_async:
+                return self._store.scheduler.begin(self._wait(wait, complete, address, scope))
+            wait.finish()
+        if not wait.done:
+            return self._subtask(wait, complete, address, scope)
+        result, error = wait.outcome()
+        return complete(result, error, address, scope)
 
     def _wait(self, pending: Any, complete: Any, address: int | None, scope: CallScope | None) -> Steps:
         thread = self._store.scheduler.current

@@ -3,7 +3,7 @@
 A `Supply` gives a guest chunks when it reads, a `Drain` takes what a guest writes. Both live from what the other end does: no task
 waits for a guest, so that a guest that waits for ever is found out.
 In a trio store `next_async` and `put_async` may answer coroutines; these run in the store's nursery, one at a time for each stream.
-In a synchronous store `next` and `put` hold the guest up.
+In a synchronous store `next` and `put` may, if they wait for `waits.Sources` only; anything else they do holds the guests up.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from component_rt.tasks.thread import once
 
 if TYPE_CHECKING:
     from component_rt.store import Store
+    from component_rt.tasks.waits import Wait
 
 __all__ = ["Drain", "Supply", "refuse"]
 
@@ -28,13 +29,14 @@ _ROUNDS: Final = 64
 class Supply(Offered):
     """A stream that is asked for its next chunk when a guest reads; given to a guest once."""
 
-    __slots__ = ("_ended", "_scope", "_writer", "store")
+    __slots__ = ("_ended", "_under_way", "_writer", "store")
 
     store: Store
 
     def __init__(self) -> None:
         self._ended = False
-        self._scope: Any = None
+        self._under_way: Any = None
+        """What can be cancelled of the coroutine that brings the next chunk."""
         self._writer: Writer | None = None
 
     @property
@@ -46,11 +48,14 @@ class Supply(Offered):
     # -- what a subclass gives ---------------------------------------------------------------------------------------
 
     def next(self) -> Any:
-        """The next chunk (bytes or a list, not empty), or None at the end. What is more than `wanted` is kept for the next read."""
+        """The next chunk (bytes or a list, not empty), or None at the end. What is more than `wanted` is kept for the next read.
+
+        May answer a coroutine, one that waits for `Sources` only.
+        """
         raise NotImplementedError
 
     def next_async(self) -> Any:
-        """`next` in a trio store; may answer a coroutine. It is cancelled when nobody reads any more."""
+        """`next` in a trio store; may answer any coroutine. It is cancelled when nobody reads any more."""
         return self.next()
 
     def over(self) -> None:
@@ -72,19 +77,48 @@ class Supply(Offered):
 
     def _more(self) -> Any:
         store: Any = self.store
-        if store.is_async:
-            import trio
+        found = self.next_async() if store.is_async else self.next()
+        if inspect.iscoroutine(found):
+            if store.is_async:
+                import trio
 
-            found = self.next_async()
-            if inspect.iscoroutine(found):
-                self._scope = trio.CancelScope()
-                store.start_task(self._later, found, self._scope, name="supply a stream")
+                self._under_way = trio.CancelScope()
+                store.start_task(self._later, found, self._under_way, name="supply a stream")
                 return None
-        else:
-            found = self.next()
+            wait = store.waits.begin(found)
+            if not wait.done:
+                self._under_way = wait
+                wait.on_done = self._waited
+                return None
+            found = wait.result()
         if found is None:
             raise StopIteration
         return found
+
+    def _waited(self) -> None:
+        """The coroutine of a synchronous store has ended."""
+        wait, writer = self._under_way, self._writer
+        assert writer is not None
+        if wait.cancelled:
+            return
+        try:
+            found = wait.result()
+        except BaseException as error:
+            writer.fail(error)
+            if not isinstance(error, Exception):
+                raise
+            return
+        self._arrived(found)
+
+    def _arrived(self, found: Any) -> None:
+        writer = self._writer
+        assert writer is not None
+        if writer.closed:  # by the guest, or because something failed
+            return
+        if found is None:
+            writer.finish()
+        else:
+            writer.put(found)
 
     async def _later(self, coroutine: Coroutine[Any, Any, Any], scope: Any) -> None:
         from component_rt.tasks.channels import telling
@@ -94,17 +128,12 @@ class Supply(Offered):
         with scope:
             with telling(writer.fail):
                 found = await coroutine
-            if writer.closed:  # by the guest, or because that failed
-                return
-            if found is None:
-                writer.finish()
-            else:
-                writer.put(found)
+            self._arrived(found)
 
     def _dropped(self) -> None:
         assert self._writer is not None
-        if self._scope is not None:
-            self._scope.cancel()
+        if self._under_way is not None:
+            self._under_way.cancel()
         self._writer.close()
 
     def _woken(self) -> None:
@@ -127,12 +156,15 @@ class Drain:
 
     # -- what a subclass gives ---------------------------------------------------------------------------------------
 
-    def put(self, chunk: Any) -> bool:
-        """Take a chunk (bytes or a list). False: no more is wanted, and the guest is told so."""
+    def put(self, chunk: Any) -> bool | Coroutine[Any, Any, bool]:
+        """Take a chunk (bytes or a list). False: no more is wanted, and the guest is told so.
+
+        May answer a coroutine, one that waits for `Sources` only.
+        """
         raise NotImplementedError
 
     def put_async(self, chunk: Any) -> bool | Coroutine[Any, Any, bool]:
-        """`put` in a trio store; may answer a coroutine, which `open_store` lets end when it is left."""
+        """`put` in a trio store; may answer any coroutine, which `open_store` lets end when it is left."""
         return self.put(chunk)
 
     def over(self) -> None:
@@ -168,10 +200,11 @@ class Drain:
         for _ in range(_ROUNDS if store.is_async else 1 << 60):
             if reader.given:
                 chunk = reader.given.pop(0)
-                more = self.put_async(chunk) if store.is_async else self.put(chunk)
+                more: Any = self.put_async(chunk) if store.is_async else self.put(chunk)
                 if inspect.iscoroutine(more):
-                    self._start(more)
-                    return True
+                    more = self._start(more)
+                    if more is None:
+                        return True
                 if not more:
                     self._end()
                     return False
@@ -190,18 +223,42 @@ class Drain:
         self._start(_turn())
         return True
 
-    def _start(self, coroutine: Coroutine[Any, Any, bool]) -> None:
+    def _start(self, coroutine: Coroutine[Any, Any, bool]) -> bool | None:
+        """Have a coroutine run; what it answers, or None if it is not over yet."""
         store: Any = self.store
-        store.start_last(self._later, coroutine, name="drain a stream")
+        if store.is_async:
+            store.start_last(self._later, coroutine, name="drain a stream")
+            return None
+        wait = store.waits.begin(coroutine)
+        if wait.done:
+            return bool(wait.result())
+        wait.on_done = lambda: self._waited(wait)
+        return None
+
+    def _waited(self, wait: Wait) -> None:
+        """The coroutine of a synchronous store has ended."""
+        if wait.cancelled:
+            return
+        try:
+            more = wait.result()
+        except BaseException as error:
+            self._fail(error)
+            if not isinstance(error, Exception):
+                raise
+            return
+        self._continue(more)
+
+    def _continue(self, more: bool) -> None:
+        if more:
+            self._go_on()
+        else:
+            self._end()
 
     async def _later(self, coroutine: Coroutine[Any, Any, bool]) -> None:
         from component_rt.tasks.channels import telling
 
         with telling(self._fail):
-            if await coroutine:
-                self._go_on()
-            else:
-                self._end()
+            self._continue(await coroutine)
 
     def _go_on(self) -> None:
         self._busy = False

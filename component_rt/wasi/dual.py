@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, ParamSpec, TypeVar
 
-__all__ = ["Dual"]
+__all__ = ["Dual", "Overlap"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -50,6 +50,26 @@ class Dual(Generic[P, R]):
         return f"<Dual {self.__name__}>"
 
 
+class Overlap(Dual[P, Any]):
+    """Decorator: a host function for stores of both kinds, which answers at once or with a coroutine that waits for `waits.Sources` only.
+
+    Called directly it waits here.
+    """
+
+    def __init__(self, function: Callable[P, Any]) -> None:
+        super().__init__(function, function)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        from component_rt.tasks.waits import Waits
+
+        result: Any = self.sync(*args, **kwargs)
+        if inspect.iscoroutine(result):
+            wait = Waits().begin(result)
+            wait.finish()
+            result = wait.result()
+        return result
+
+
 class _Bound:
     """A pair bound to an object: made for every call of a method, so it does next to nothing."""
 
@@ -74,7 +94,7 @@ class _Bound:
         return inspect.signature(self.sync)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._pair.sync(self._instance, *args, **kwargs)
+        return self._pair(self._instance, *args, **kwargs)
 
     async def awaited(self, *args: Any, **kwargs: Any) -> Any:
         return await self._pair.awaited(self._instance, *args, **kwargs)

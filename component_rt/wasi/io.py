@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any, ClassVar, NoReturn
 
+from component_rt.tasks.waits import Sources, driving
 from component_rt.wasi._values import Err, variant
 from component_rt.wasi.dual import Dual
 from component_rt.wasi.pollable import Pollable, Source, Wake, ready_indices, sources_of, wait_any, wait_any_sync, watch
@@ -288,7 +289,10 @@ class OutputStream:
 
     async def _flush_later(self) -> None:
         while not self._flushed():
-            await self.wait()
+            if driving():
+                await Sources((self,), wait_any_sync)
+            else:
+                await self.wait()
             self.flush()
 
     blocking_flush = Dual(_blocking_flush_sync, _blocking_flush_async)

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Protocol
 
 import attrs
 
+from component_rt.tasks.waits import Sources, driving
 from component_rt.wasi.dual import Dual
 from core_rt.errors import Trap, TrapCode, WasmError
 
@@ -252,7 +253,13 @@ def wait_any_sync(sources: Sequence[Source]) -> list[int]:
 
 
 async def wait_any(sources: Sequence[Source]) -> list[int]:
-    """Wait in trio until some of `sources` are ready; returns their indices (never empty)."""
+    """Wait until some of `sources` are ready; returns their indices (never empty). In trio, or run by a synchronous store."""
+    if driving():
+        for source in sources:
+            source.wake()  # raises for what only trio can wait for
+        while not (found := ready_indices(sources)):
+            await Sources(sources, wait_any_sync)
+        return found
     import trio
 
     await trio.lowlevel.checkpoint()

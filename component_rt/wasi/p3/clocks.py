@@ -9,11 +9,12 @@ import zoneinfo
 from collections.abc import Coroutine
 from typing import Any
 
+from component_rt.tasks.waits import drivable
 from component_rt.wasi import clocks as older
 from component_rt.wasi.config import WasiConfig
-from component_rt.wasi.dual import Dual
+from component_rt.wasi.dual import Overlap
 from component_rt.wasi.p3 import Host
-from component_rt.wasi.pollable import Deadline, wait_any, wait_any_sync
+from component_rt.wasi.pollable import Deadline, wait_any
 
 __all__ = ["MonotonicClock", "SystemClock", "Timezone", "instant"]
 
@@ -31,25 +32,18 @@ class MonotonicClock(older.MonotonicClock):
 
     get_resolution = older.MonotonicClock.resolution
 
-    def _wait_until_sync(self, when: int) -> None:
-        """Wait until the clock has reached `when`. A synchronous store waits in the call, and its other tasks with it."""
-        wait_any_sync((Deadline(self._clock, when),))
-
-    def _wait_until_async(self, when: int) -> Coroutine[Any, Any, None] | None:
+    @Overlap
+    def wait_until(self, when: int) -> Coroutine[Any, Any, None] | None:
+        """Wait until the clock has reached `when`."""
         return None if self._clock() >= when else _reach(Deadline(self._clock, when))
 
-    wait_until = Dual(_wait_until_sync, _wait_until_async)
-
-    def _wait_for_sync(self, how_long: int) -> None:
-        """Wait for a span of time, as `wait_until`."""
-        wait_any_sync((Deadline(self._clock, self._clock() + how_long),))
-
-    def _wait_for_async(self, how_long: int) -> Coroutine[Any, Any, None] | None:
-        return self._wait_until_async(self._clock() + how_long)
-
-    wait_for = Dual(_wait_for_sync, _wait_for_async)
+    @Overlap
+    def wait_for(self, how_long: int) -> Coroutine[Any, Any, None] | None:
+        """Wait for a span of time."""
+        return None if how_long == 0 else _reach(Deadline(self._clock, self._clock() + how_long))
 
 
+@drivable
 async def _reach(deadline: Deadline) -> None:
     await wait_any((deadline,))
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any
 
+from component_rt.tasks.waits import drivable
 from component_rt.wasi._values import Err, variant
 from component_rt.wasi.config import WasiConfig
-from component_rt.wasi.dual import Dual
+from component_rt.wasi.dual import Overlap
 from component_rt.wasi.network import IpNameLookup as OlderLookup
 from component_rt.wasi.network import Network, ResolveAddressStream
 from component_rt.wasi.p3 import Host
 from component_rt.wasi.p3.sockets_tcp import TcpSocket
 from component_rt.wasi.p3.sockets_udp import UdpSocket
-from component_rt.wasi.pollable import wait_any, wait_any_sync
+from component_rt.wasi.pollable import wait_any
 
 __all__ = ["IpNameLookup", "Types", "interfaces"]
 
@@ -46,21 +47,16 @@ class IpNameLookup:
                 raise Err(variant("other", "out of memory")) from None
             raise
 
-    def _sync(self, name: str) -> list[Any]:
+    @Overlap
+    def resolve_addresses(self, name: str) -> list[Any] | Coroutine[Any, Any, list[Any]]:
         """The addresses of a host; an address as text is answered as it is. Raises `Err(error-code)`."""
-        stream = self._begin(name)
-        wait_any_sync((stream.answered,))
-        return self._end(stream)
-
-    def _async(self, name: str) -> list[Any] | Coroutine[Any, Any, list[Any]]:
         stream = self._begin(name)
         return self._end(stream) if stream.answered.ready() else self._later(stream)
 
+    @drivable
     async def _later(self, stream: ResolveAddressStream) -> list[Any]:
         await wait_any((stream.answered,))
         return self._end(stream)
-
-    resolve_addresses = Dual(_sync, _async)
 
 
 def interfaces(host: Host) -> dict[str, object]:

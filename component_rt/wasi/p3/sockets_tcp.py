@@ -16,13 +16,14 @@ from typing import Any, ClassVar
 
 from component_rt.tasks.later import Later
 from component_rt.tasks.supplies import Supply, refuse
+from component_rt.tasks.waits import drivable
 from component_rt.wasi._values import Err, enum_name
 from component_rt.wasi.addresses import FAMILIES, make_socket
 from component_rt.wasi.config import WasiConfig
-from component_rt.wasi.dual import Dual
+from component_rt.wasi.dual import Overlap
 from component_rt.wasi.p3.sockets_errors import code, errors, somewhere
 from component_rt.wasi.p3.streams import InputSupply, OutputDrain
-from component_rt.wasi.pollable import READ, WRITE, Deadline, Source, wait_any, wait_any_sync
+from component_rt.wasi.pollable import READ, WRITE, Deadline, Source, wait_any
 from component_rt.wasi.socket_options import HeldSocket, Readiness
 from component_rt.wasi.tcp import SocketInput, SocketOutput
 from component_rt.wasi.tcp_base import TcpBase
@@ -55,6 +56,7 @@ class _Sent(OutputDrain):
     """What goes out on a connection. Behind the last of it the sending side is shut down."""
 
     __slots__ = ("_held",)
+    OVERLAPS: ClassVar[bool] = True
 
     def __init__(self, held: HeldSocket) -> None:
         super().__init__(SocketOutput(held), code)
@@ -94,14 +96,7 @@ class _Accepted(Supply):
     def _source(self, pause: int) -> Source:
         return Deadline(time.monotonic_ns, time.monotonic_ns() + pause) if pause else Readiness(self._held, READ)
 
-    def next(self) -> list[TcpSocket]:
-        while True:
-            found, pause = self._accept()
-            if found:
-                return found
-            wait_any_sync((self._source(pause),))
-
-    def next_async(self) -> list[TcpSocket] | Coroutine[Any, Any, list[TcpSocket]]:
+    def next(self) -> list[TcpSocket] | Coroutine[Any, Any, list[TcpSocket]]:
         found, pause = self._accept()
         return found or self._wait(pause)
 
@@ -157,24 +152,15 @@ class TcpSocket(TcpBase):
         cls = type(self)
         return _Accepted(self._held, lambda sock: cls(sock, "connected"))
 
+    @Overlap
     @errors
-    def _connect_sync(self, remote_address: Any) -> None:
+    def connect(self, remote_address: Any) -> Coroutine[Any, Any, None]:
         """Connect; a socket that could not is of no use any more."""
-        self._require("unbound", "bound")
-        self._begin_connect(self.config.network, remote_address)
-        try:
-            wait_any_sync((Readiness(self._held, WRITE),))
-        except BaseException:
-            self.state = "closed"
-            raise
-        self._end_connect()
-
-    @errors
-    def _connect_async(self, remote_address: Any) -> Coroutine[Any, Any, None]:
         self._require("unbound", "bound")
         self._begin_connect(self.config.network, remote_address)
         return self._connected()
 
+    @drivable
     async def _connected(self) -> None:
         try:
             await wait_any((Readiness(self._held, WRITE),))
@@ -182,8 +168,6 @@ class TcpSocket(TcpBase):
             self.state = "closed"
             raise
         errors(self._end_connect)()
-
-    connect = Dual(_connect_sync, _connect_async)
 
     # -- the connection ----------------------------------------------------------------------------------------------
 

@@ -6,12 +6,13 @@ import socket
 from collections.abc import Coroutine
 from typing import Any, ClassVar
 
+from component_rt.tasks.waits import drivable
 from component_rt.wasi._values import enum_name, fail
 from component_rt.wasi.addresses import FAMILIES, Endpoint, endpoint, endpoint_value, kernel_endpoint, make_socket
 from component_rt.wasi.config import WasiConfig
-from component_rt.wasi.dual import Dual
+from component_rt.wasi.dual import Overlap
 from component_rt.wasi.p3.sockets_errors import errors, somewhere
-from component_rt.wasi.pollable import READ, WRITE, wait_any, wait_any_sync
+from component_rt.wasi.pollable import READ, WRITE, wait_any
 from component_rt.wasi.socket_options import HeldSocket, Readiness, SharedOptions
 from component_rt.wasi.udp import MAX_DATAGRAM, disconnect
 
@@ -130,21 +131,16 @@ class UdpSocket(SharedOptions):
         self._bind_somewhere()
         return remote
 
-    def _send_sync(self, data: bytes, remote_address: Any) -> None:
+    @Overlap
+    def send(self, data: bytes, remote_address: Any) -> Coroutine[Any, Any, None] | None:
         """Send a datagram."""
-        remote = self._to(remote_address)
-        while not self._try_send(data, remote):
-            wait_any_sync((Readiness(self._held, WRITE),))
-
-    def _send_async(self, data: bytes, remote_address: Any) -> Coroutine[Any, Any, None] | None:
         remote = self._to(remote_address)
         return None if self._try_send(data, remote) else self._send_later(data, remote)
 
+    @drivable
     async def _send_later(self, data: bytes, remote: Endpoint | None) -> None:
         while not self._try_send(data, remote):
             await wait_any((Readiness(self._held, WRITE),))
-
-    send = Dual(_send_sync, _send_async)
 
     @errors
     def _try_receive(self) -> Datagram | None:
@@ -161,22 +157,17 @@ class UdpSocket(SharedOptions):
             if peer is None or (sender.address, sender.port) == (peer.address, peer.port):
                 return data, endpoint_value(sender)
 
-    def _receive_sync(self) -> Datagram:
+    @Overlap
+    def receive(self) -> Datagram | Coroutine[Any, Any, Datagram]:
         """The next datagram and its sender."""
-        while (found := self._try_receive()) is None:
-            wait_any_sync((Readiness(self._held, READ),))
-        return found
-
-    def _receive_async(self) -> Datagram | Coroutine[Any, Any, Datagram]:
         return self._try_receive() or self._receive_later()
 
+    @drivable
     async def _receive_later(self) -> Datagram:
         while True:
             await wait_any((Readiness(self._held, READ),))
             if (found := self._try_receive()) is not None:
                 return found
-
-    receive = Dual(_receive_sync, _receive_async)
 
     # -- options -----------------------------------------------------------------------------------------------------
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, ClassVar
 
 from component_rt.tasks.ends import BYTES
 from component_rt.tasks.later import Later
 from component_rt.tasks.supplies import Drain, Supply
 from component_rt.wasi._values import Err, Ok
 from component_rt.wasi.io import FAILURES, InputStream, IoError, OutputStream
-from component_rt.wasi.pollable import Source, wait_any, wait_any_sync
+from component_rt.wasi.pollable import Source, wait_any
 
 __all__ = ["InputSupply", "OutputDrain", "PolledSupply"]
 
@@ -32,12 +32,7 @@ class PolledSupply(Supply):
         """Bytes that are there, `b""` if none are yet, None at the end, be it a good one or not."""
         raise NotImplementedError
 
-    def next(self) -> bytes | None:
-        while (data := self._take()) == b"":
-            wait_any_sync((self._source,))
-        return data
-
-    def next_async(self) -> bytes | Coroutine[Any, Any, bytes | None] | None:
+    def next(self) -> bytes | Coroutine[Any, Any, bytes | None] | None:
         data = self._take()
         return self._wait() if data == b"" else data
 
@@ -77,6 +72,8 @@ class OutputDrain(Drain):
     """Writes a guest's `stream<u8>` to an output stream; `result` becomes the outcome when it is over."""
 
     __slots__ = ("_code", "_outcome", "_output", "result")
+    OVERLAPS: ClassVar[bool] = False
+    """Whether other tasks go on in a synchronous store while this waits: it may be one of them that it waits for."""
 
     def __init__(self, target: OutputStream, code: Code) -> None:
         """`code(exception)` is the error code for what writing raises."""
@@ -86,7 +83,9 @@ class OutputDrain(Drain):
         self._outcome: Any = Ok(None)
         self.result = Later()
 
-    def put(self, chunk: bytes) -> bool:
+    def put(self, chunk: bytes) -> bool | Coroutine[Any, Any, bool]:
+        if self.OVERLAPS:
+            return self.put_async(chunk)
         try:
             self._output.blocking_write_and_flush.sync(chunk)
         except Err as error:
