@@ -179,6 +179,14 @@ def run(file: Path, args: tuple[str, ...], invoke: str | None, argv0: str | None
     help="Requests that an instance handles, one after the other, before it is replaced.",
 )
 @click.option(
+    "--concurrent",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="With --reuse: requests that an instance of WASI 0.3 handles at the same time.",
+)
+@click.option(
     "--workers",
     type=click.IntRange(min=1),
     default=1,

@@ -40,6 +40,7 @@ class Service:
     workers: int = 1
     max_requests: int = 100
     reuse: int = 1
+    concurrent: int = 1
     max_body: float | None = None
     max_headers: float = 65536.0
     answer_timeout: float = 60.0
@@ -62,6 +63,8 @@ def serve_file(path: Path, grants: Grants, service: Service) -> None:
         import trio  # noqa: F401
     except ModuleNotFoundError as error:
         raise WasmError(f"serving needs {error.name}: pip install 'component-rt[http]'") from None
+    if grants.fuel is not None and service.concurrent > 1:
+        raise WasmError("--fuel is counted for one request at a time: leave out --concurrent")
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     if service.access_log:
         logging.getLogger("component_rt.serve").setLevel(logging.INFO)
@@ -155,6 +158,7 @@ async def _serve(
     instances = http_guests.instances(
         *served,
         reuse=service.reuse,
+        concurrent=service.concurrent,
         limits=make_limits(grants),
         fuel=grants.fuel,
         seconds=grants.timeout,

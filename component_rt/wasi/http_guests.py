@@ -1,13 +1,14 @@
 """Components and Python functions as guests of `http_server`.
 
-An instance handles one request at a time. It serves `reuse` of them, one after the other, unless it fails: then it is not
-used again. Instances live in trio stores of their own, so a guest that computes is put aside at every tick, one that waits
+An instance handles one request at a time, or `concurrent` of them if it is of WASI 0.3. It serves `reuse` of them in all, unless it
+fails: then it is not used again. Instances live in trio stores of their own, so a guest that computes is put aside at every tick, one that waits
 costs nothing but its memory, and both can be cancelled.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -71,32 +72,48 @@ class _Place:
 class _Instance:
     place: _Place
     store: AsyncStore
+    made: Any = None
     handle: Any = None
     requests: int = 0
+    running: int = 0
+    """How many of them are being handled."""
+    failed: bool = False
     idle_since: float = 0.0
 
 
 @attrs.define(eq=False)
 class Instances:
-    """A `Guest` of a component; made by `instances`. Cheap to call: it takes an instance that is idle, or makes one."""
+    """A `Guest` of a component; made by `instances`. Cheap to call: it takes an instance that is free, or makes one."""
 
     linker: Linker
     component: Component
     reuse: int
+    concurrent: int
     limits: Limits | None
     fuel: int | None
     seconds: float | None
     nursery: trio.Nursery
     _idle: list[_Instance] = attrs.field(factory=list, init=False)
+    """Those that may be given another request."""
     _places: list[_Place] = attrs.field(factory=list, init=False)
     """Those that no store is in."""
     _retired: list[_Instance] = attrs.field(factory=list, init=False)
     _some_retired: trio.Event = attrs.field(factory=trio.Event, init=False)
+    _newer: bool = attrs.field(init=False)
+    """Whether it is of WASI 0.3."""
+
+    def __attrs_post_init__(self) -> None:
+        self._newer = find_interface(HANDLERS[0], self.component.exports) is not None
+        if not self._newer:
+            self.concurrent = 1  # its requests would hold up each other
 
     async def __call__(self, request: IncomingRequest, outparam: ResponseOutparam) -> None:
         """Handle a request. Raises the runtime's errors; `Trap` when the time is over."""
         instance = self._idle.pop() if self._idle else await self._make()
         instance.requests += 1
+        instance.running += 1
+        if self._has_room(instance):
+            self._idle.append(instance)
         sound = False
         try:
             if self.fuel is not None:
@@ -105,12 +122,36 @@ class Instances:
                 await instance.handle(request, outparam)
             else:
                 await self._in_time(instance.handle(request, outparam), outparam, self.seconds)
-            sound = instance.requests < self.reuse
+            if self._newer:
+                await self._settle(instance)
+            sound = True
         finally:
-            if sound:
-                self._put_back(instance)
-            else:
-                self._retire(instance)
+            self._give_back(instance, sound)
+
+    def _has_room(self, instance: _Instance) -> bool:
+        return not instance.failed and instance.running < self.concurrent and instance.requests < self.reuse
+
+    async def _settle(self, instance: _Instance) -> None:
+        """A response of WASI 0.3 has gone out, and its guest may go on: see to it that nothing is lost when that is the end of it."""
+        if self.concurrent == 1 or (instance.running == 1 and instance.requests >= self.reuse):
+            with trio.move_on_after(_AFTER_SECONDS):
+                await instance.store.guests_ended()
+        if instance.made.trapped is not None:
+            raise instance.made.trapped
+
+    def _give_back(self, instance: _Instance, sound: bool) -> None:
+        had_room = self._has_room(instance)
+        instance.running -= 1
+        if not sound:
+            instance.failed = True
+            if had_room:
+                self._idle.remove(instance)
+        if self._has_room(instance):
+            if had_room:
+                self._idle.remove(instance)
+            self._put_back(instance)
+        elif not instance.running:
+            self._retire(instance)
 
     async def _make(self) -> _Instance:
         store = AsyncStore(self.linker.engine, limits=self.limits)
@@ -120,7 +161,8 @@ class Instances:
         try:
             if self.fuel is not None:
                 store.fuel = self.fuel
-            instance.handle = _handle_of(await self.linker.instantiate_async(store, self.component))
+            instance.made = await self.linker.instantiate_async(store, self.component)
+            instance.handle = _handle_of(instance.made)
         except BaseException:
             self._retire(instance)
             raise
@@ -131,7 +173,7 @@ class Instances:
         now = trio.current_time()
         instance.idle_since = now
         self._idle.append(instance)
-        while now - self._idle[0].idle_since > _IDLE_SECONDS:
+        while not self._idle[0].running and now - self._idle[0].idle_since > _IDLE_SECONDS:
             self._retire(self._idle.pop(0))
 
     async def warm_up(self) -> None:
@@ -183,14 +225,7 @@ def _handle_of(instance: Any) -> Callable[[IncomingRequest, ResponseOutparam], A
         return instance.exports[older].handle  # type: ignore[no-any-return]
     from component_rt.wasi.p3.http_body import answer
 
-    async def handle(request: IncomingRequest, outparam: ResponseOutparam) -> None:
-        await answer(instance.exports[newer].handle, request, outparam)
-        with trio.move_on_after(_AFTER_SECONDS):
-            await instance.store.guests_ended()
-        if instance.trapped is not None:
-            raise instance.trapped
-
-    return handle
+    return functools.partial(answer, instance.exports[newer].handle)
 
 
 @contextlib.asynccontextmanager
@@ -199,19 +234,23 @@ async def instances(
     component: Component,
     *,
     reuse: int = 1,
+    concurrent: int = 1,
     limits: Limits | None = None,
     fuel: int | None = None,
     seconds: float | None = None,
 ) -> AsyncIterator[Instances]:
     """Instances of a component that exports one of `HANDLERS`, as a `Guest`; they end with the block.
 
-    `reuse`: requests for each instance; `limits` and `fuel`: for each instance and request; `seconds`: for a guest to end.
-    Raises `LinkError` if `linker` lacks something.
+    `reuse`: requests for each instance; `concurrent`: how many of them at the same time, for WASI 0.3; `limits` and `fuel`: for each instance and request; `seconds`: for a guest to end.
+    Raises `LinkError` if `linker` lacks something; `ValueError` for `fuel` with `concurrent`, since requests at the same time cannot be
+    told apart by what they use.
     """
+    if fuel is not None and concurrent > 1:
+        raise ValueError("fuel is counted for one request at a time, so concurrent must be 1")
     linker.instantiate_pre(component)
     with unwrapping():
         async with trio.open_nursery() as nursery:
-            made = Instances(linker, component, reuse, limits, fuel, seconds, nursery)
+            made = Instances(linker, component, reuse, concurrent, limits, fuel, seconds, nursery)
             nursery.start_soon(made.keep_house)
             yield made
             nursery.cancel_scope.cancel()

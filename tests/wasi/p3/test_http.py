@@ -130,6 +130,10 @@ class Server:
             found, late = chunks(rest)
         return (status, found, late) if late else (status, found)
 
+    def running(self) -> int:
+        """How many requests are being handled."""
+        return sum(instance.running for instance in self._guest._idle)
+
     async def outcomes(self) -> tuple[int, int]:
         """How many messages the guest has sent well, and how many not; the answer to this question is one of them."""
         _, body, _ = await self.ask("/ok")
@@ -146,13 +150,16 @@ def chunks(text: bytes) -> tuple[bytes, bytes]:
         found, text = found + text[: int(size, 16)], text[int(size, 16) + 2 :]
 
 
-def run(handler: rt.Component, use: Callable[[Server], Any], config: WasiConfig | None = None) -> None:
+def run(
+    handler: rt.Component, use: Callable[[Server], Any], config: WasiConfig | None = None, concurrent: int = 1
+) -> None:
     linker = rt.Linker(handler.engine)
     linker.define_wasi(WasiConfig(http=True) if config is None else config)
 
     async def main() -> None:
         with trio.fail_after(60):
-            async with http_guests.instances(linker, handler, reuse=1000) as guest, trio.open_nursery() as nursery:
+            instances = http_guests.instances(linker, handler, reuse=1000, concurrent=concurrent)
+            async with instances as guest, trio.open_nursery() as nursery:
                 listeners = await nursery.start(http_server.serve, guest, "127.0.0.1", 0)
                 await use(Server(listeners[0].socket.getsockname()[1], guest))
                 nursery.cancel_scope.cancel()
@@ -226,6 +233,53 @@ def test_guests_that_fail(handler: rt.Component, caplog: pytest.LogCaptureFixtur
     with caplog.at_level(logging.ERROR):
         run(handler, use)
     assert [record.getMessage().splitlines()[0] for record in caplog.records] == ["the guest failed: unreachable"] * 2
+
+
+@pytest.mark.parametrize("concurrent", [1, 2, 3])
+def test_requests_at_the_same_time(handler: rt.Component, concurrent: int) -> None:
+    async def use(server: Server) -> None:
+        async def begin() -> trio.SocketStream:
+            stream = await trio.open_tcp_stream("127.0.0.1", server.port)
+            await stream.send_all(b"POST /echo HTTP/1.1\r\nhost: me\r\ncontent-length: 1\r\n\r\n")
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
+            return stream
+
+        async def end(stream: trio.SocketStream) -> None:
+            async with stream:
+                await stream.send_all(b"x")
+                answer = b""
+                while not answer.endswith(b"\r\n\r\n"):
+                    answer += await stream.receive_some()
+
+        first, second = await begin(), await begin()
+        good, _ = await server.outcomes()
+        assert good == 0
+        await end(first)
+        await end(second)
+        while server.running():
+            await trio.sleep(0.001)
+        # Of what the instance knows that is asked last: that question, and both, or one, or none of the others.
+        assert (await server.outcomes())[0] == {1: 1, 2: 2, 3: 3}[concurrent]
+
+    run(handler, use, concurrent=concurrent)
+
+
+def test_an_instance_that_fails_gets_no_more_requests(handler: rt.Component, caplog: pytest.LogCaptureFixture) -> None:
+    async def use(server: Server) -> None:
+        stream = await trio.open_tcp_stream("127.0.0.1", server.port)
+        async with stream:
+            await stream.send_all(b"POST /echo HTTP/1.1\r\nhost: me\r\nconnection: close\r\ncontent-length: 1\r\n\r\n")
+            assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
+            answer = await server.talk(b"GET /trap HTTP/1.1\r\nhost: me\r\nconnection: close\r\n\r\n")
+            assert answer.startswith(b"HTTP/1.1 500")
+            assert (await server.ask("/hello"))[0] == 200
+            assert await server.outcomes() == (1, 0), "a new instance"
+            # The host moves that body: it does not need the guest any more.
+            await stream.send_all(b"x")
+            assert b"".join([piece async for piece in stream]) == b"1\r\nx\r\n0\r\n\r\n"
+
+    with caplog.at_level(logging.CRITICAL):
+        run(handler, use, concurrent=2)
 
 
 def test_a_guest_asks(handler: rt.Component) -> None:
@@ -351,7 +405,7 @@ def test_a_synchronous_store(engine: rt.Engine, handler: rt.Component) -> None:
         response = handle(request_of(f"/get/{authority}"))
         thread.join()
     assert response.get_status_code() == 200
-    assert b"".join(iter(response.contents.next, None)) == b"abc"
+    assert b"".join(iter(response.contents._body.pipe.take_sync, None)) == b"abc"
     assert list(handle(request_of("/hello")).contents) == [b"hello\n"]
     with pytest.raises(rt.WasmError, match="trio store"):
         handle(request_of(f"/forward/{authority}", b"abc"))
