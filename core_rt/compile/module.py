@@ -139,8 +139,13 @@ class CompiledModule:
                 begun = functions.begin(defined)
             if not begun:
                 self.compile(defined)
-        elif self._is_large(functions, defined) and self.compiler.background.request(self, Hot(defined, loop)):
-            functions.keep_interpreting(defined)
+            elif self.is_compiled(defined):  # meanwhile
+                functions.end(defined)
+        elif self._is_large(functions, defined):
+            functions.keep_interpreting(defined)  # before it is asked for: it may be there at once
+            if not self.compiler.background.request(self, Hot(defined, loop)):
+                functions.ready(defined)
+                self.leave_interpreter(defined, loop)
         else:
             self.leave_interpreter(defined, loop)
 

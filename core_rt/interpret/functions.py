@@ -150,6 +150,7 @@ class Functions:
 
     def keep_interpreting(self, defined: int) -> None:
         """Do not ask for machine code, until `wake` says that it is there."""
+        self._ready.discard(defined)
         self._functions[defined].record.budget = (1 << 63) - 1
 
     def ready(self, defined: int) -> None:
@@ -157,17 +158,23 @@ class Functions:
         self._ready.add(defined)
 
     def wake(self) -> None:
-        """Have functions look for the code that is there. Only while the guest does not run, or it may not see it."""
-        while self._ready:
-            self._functions[self._ready.pop()].record.budget = 0
+        """Have functions look for the code that is there. Called often: a guest that runs in another thread may write what it had counted
+        down to over what is written here."""
+        for defined in [*self._ready]:
+            record = self._functions[defined].record
+            if record.budget <= 0:
+                self._ready.discard(defined)
+            else:
+                record.budget = 0
 
     def lookup(self, pc: int) -> tuple[int, int] | None:
         """(defined function, byte offset in the module) of an address in the words of a function; None for others."""
-        index = bisect_right(self._starts, pc) - 1
-        if index < 0:
-            return None
-        start = self._starts[index]
-        found = self._at[start]
+        with self._lock:
+            index = bisect_right(self._starts, pc) - 1
+            if index < 0:
+                return None
+            start = self._starts[index]
+            found = self._at[start]
         word = (pc - start) // 8
         if word >= len(found.translation.words):
             return None

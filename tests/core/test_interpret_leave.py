@@ -357,6 +357,43 @@ def test_a_wake_up_takes_nothing_twice(monkeypatch):
     assert made._functions[0].record.budget == 0
 
 
+def test_a_wake_up_is_not_lost(monkeypatch):
+    """What a guest in another thread counts down may be written over it."""
+    engine = engine_of("interpreted", monkeypatch)
+    made = core_rt.Module(engine, wasm(SUM)).compiled.functions
+    assert made is not None and made.begin(0)
+    record = made._functions[0].record
+    made.keep_interpreting(0)
+    made.ready(0)
+    made.wake()
+    assert record.budget == 0
+    record.budget = (1 << 63) - 5
+    made.wake()
+    assert record.budget == 0
+    made.wake()
+    made.keep_interpreting(0)  # for the next thing that is asked for
+    made.wake()
+    assert record.budget > NEVER
+
+
+def test_code_may_be_there_at_once(monkeypatch):
+    """The lane may be done before the guest's thread goes on."""
+    engine, instance = in_background(SUM, monkeypatch)
+
+    def at_once(self, compiled, hot):
+        compiled.leave_interpreter(hot.function, hot.loop)
+        compiled.functions.ready(hot.function)
+        compiled.functions.wake()
+        return True
+
+    monkeypatch.setattr("core_rt.compile.background.Background.request", at_once)
+    assert instance.exports["sum"](1000) == 500_500
+    assert counts(instance.module)["quick_functions"] == 1
+    assert instance.exports["sum"](1000) == 500_500
+    assert not instance.module.compiled.functions.is_interpreted(0)
+    engine.compiler.close()
+
+
 def test_what_cannot_be_left_is_interpreted_on(monkeypatch):
     """A loop that no machine code takes over ends all the same."""
     instance = started(SUM, monkeypatch, 10)
