@@ -25,6 +25,7 @@ from core_rt.binary.model import (
     SegmentMode,
 )
 from core_rt.binary.reader import Reader, uleb
+from core_rt.binary.scan import LONG, scan_bodies
 from core_rt.binary.segments import PlainSegments
 from core_rt.binary.typeread import TypeReader, feature_error
 from core_rt.config import DEFAULT_FEATURES, Features
@@ -387,6 +388,11 @@ class _Decoder:
         bodies = self.module.bodies
         count = self._count("functions", limits.MAX_FUNCS)
         pos = reader.pos
+        if count >= LONG:
+            scanned = scan_bodies(data, pos, end, count, limits.MAX_BODY_SIZE)
+            if scanned is not None:
+                self.module.bodies, reader.pos = scanned
+                return
         try:
             for _ in range(count):
                 start = pos

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from core_rt.binary.scan import LONG, scan_numbers
 from core_rt.errors import DecodeError
 
 __all__ = ["UNEXPECTED_END", "Reader", "sleb", "uleb"]
@@ -100,6 +101,11 @@ class Reader:
     def u32s(self, count: int) -> list[int]:
         """`count` unsigned 32-bit integers."""
         data, pos = self.data, self.pos
+        if count >= LONG:
+            scanned = scan_numbers(data, pos, self.end, count)
+            if scanned is not None:
+                self.pos = scanned[1]
+                return scanned[0]
         found: list[int] = []
         try:
             for _ in range(count):

@@ -182,7 +182,10 @@ void vm_code_unregister(int64_t range);
 uint64_t vm_code_enter(uint64_t *table, const uint32_t *offsets, uint64_t count, uint64_t base);
 uint64_t vm_processor(uint64_t *words, uint64_t capacity);
 
-/* data segments of a module (scan.c) */
+/* what modules have many of (scan.c) */
+uint64_t vm_scan_numbers(const uint8_t *data, uint64_t at, uint64_t end, uint64_t count, uint32_t *numbers, uint64_t *next);
+uint64_t vm_scan_bodies(const uint8_t *data, uint64_t at, uint64_t end, uint64_t count, uint32_t most, uint32_t *starts, uint32_t *ends,
+                        uint64_t *next);
 uint64_t vm_scan_segments(const uint8_t *data, uint64_t at, uint64_t end, uint64_t count, uint32_t *words, uint64_t *next);
 uint64_t vm_segments_extent(const uint32_t *words, uint64_t count, uint64_t *total);
 void vm_segments_copy(uint8_t *memory, const uint8_t *data, const uint32_t *words, uint64_t count);

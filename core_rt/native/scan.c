@@ -1,6 +1,6 @@
-/* Reading data segments of the form that nearly all have: programs have thousands of them.
+/* Reading what modules have thousands of: data segments of the form that nearly all have, lists of indices, sizes of function bodies.
  *
- * The form is: active, memory 0, `(i32.const c)`, numbers of at most four bytes. Each becomes four words: the constant, where its
+ * That form of a segment is: active, memory 0, `(i32.const c)`, numbers of at most four bytes. Each becomes four words: the constant, where its
  * instruction stands, and where the data begins and ends. */
 #include "shim.h"
 
@@ -17,6 +17,36 @@ static inline int number(const uint8_t *data, uint64_t *at, uint64_t end, uint32
     }
   }
   return -1;
+}
+
+/* Reads up to `count` unsigned numbers of 32 bits and stops before the first one that is malformed or ends too late, which is at `*next`. Gives how
+ * many it read. */
+uint64_t vm_scan_numbers(const uint8_t *data, uint64_t at, uint64_t end, uint64_t count, uint32_t *numbers, uint64_t *next) {
+  uint64_t found = 0;
+  for (*next = at; found < count; *next = at) {
+    uint32_t value = 0;
+    int shift = 0;
+    for (;; shift += 7) {
+      if (at >= end || shift > 28 || (shift == 28 && data[at] > 0x0f)) return found;
+      value |= (uint32_t)(data[at] & 0x7f) << shift;
+      if (data[at++] < 0x80) break;
+    }
+    numbers[found++] = value;
+  }
+  return found;
+}
+
+/* The same for function bodies: each a size, at most `most`, and that many bytes. Where they begin and end. */
+uint64_t vm_scan_bodies(const uint8_t *data, uint64_t at, uint64_t end, uint64_t count, uint32_t most, uint32_t *starts, uint32_t *ends,
+                        uint64_t *next) {
+  uint64_t found = 0;
+  for (*next = at; found < count; *next = at, found++) {
+    uint32_t size;
+    if (!vm_scan_numbers(data, at, end, 1, &size, &at) || size > most || size > end - at || at + size > UINT32_MAX) break;
+    starts[found] = (uint32_t)at;
+    ends[found] = (uint32_t)(at += size);
+  }
+  return found;
 }
 
 /* Reads up to `count` segments and stops before the first one of another form, which is at `*next`. Gives how many it read. */

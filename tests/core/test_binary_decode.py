@@ -303,3 +303,15 @@ def test_a_large_part_of_a_component_is_read_as_from_a_copy(monkeypatch):
         broken = data[:at] + bytes([chance.choice((0, 1, 0x7F, 0x80, 0xFF, data[at] ^ 1))]) + data[at + 1 :]
         assert _outcome(memoryview(broken)) == _outcome(broken)
         assert _outcome(memoryview(data[:at])) == _outcome(data[:at])
+
+
+def test_many_bodies_are_delimited_as_few_are(monkeypatch):
+    data = wasm("(module" + "(func) (func (local i32) (i32.const 300) (drop))" * 40 + ")")
+    many = decode_module(data).bodies
+    chance = random.Random(3)
+    cases = [data[:at] + bytes([chance.randrange(256)]) + data[at + 1 :] for at in range(len(data))]
+    found = [_outcome(case) for case in cases]
+    monkeypatch.setattr("core_rt.binary.decode.LONG", 1 << 30)
+    monkeypatch.setattr("core_rt.binary.reader.LONG", 1 << 30)
+    assert decode_module(data).bodies == many
+    assert [_outcome(case) for case in cases] == found

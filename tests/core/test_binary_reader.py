@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core_rt.binary.reader import Reader, sleb, uleb
+from core_rt.binary.scan import LONG
 from core_rt.errors import DecodeError
 from tests.core import wasmbytes as w
 
@@ -90,3 +93,37 @@ def test_a_count_beyond_the_data_is_refused_before_it_is_believed():
 def test_names_are_strict_utf8(raw):
     with pytest.raises(DecodeError, match="malformed UTF-8 encoding"):
         Reader(w.leb(len(raw)) + raw).name()
+
+
+@pytest.mark.parametrize("count", [3, LONG, 200])
+def test_lists_of_numbers(count):
+    chance = random.Random(count)
+    numbers = [
+        chance.choice((0, 1, 0x7F, 0x80, 0x3FFF, 0x4000, 0xFFFF_FFFF, chance.randrange(1 << 32))) for _ in range(count)
+    ]
+    data = b"\xff" + b"".join([w.leb(number) for number in numbers]) + b"\x07"
+    reader = Reader(data, 1)
+    assert reader.u32s(count) == numbers
+    assert reader.byte() == 7
+    with pytest.raises(DecodeError, match="unexpected end"):
+        Reader(data[:-1], 1).u32s(count + 1)
+    with pytest.raises(DecodeError, match="unexpected end"):
+        Reader(data, 1, len(data) - 2).u32s(count)
+
+
+@pytest.mark.parametrize(
+    ("number", "message", "offset"),
+    [
+        (b"\x80\x80\x80\x80\x10", "integer too large", 44),
+        (b"\x80\x80\x80\x80\x80\x00", "integer representation too long", 45),
+    ],
+)
+def test_a_malformed_number_in_a_list(number, message, offset):
+    data = b"\x01" * 40 + number + b"\x01" * 40
+    with pytest.raises(DecodeError, match=message) as error:
+        Reader(data).u32s(80)
+    assert error.value.offset == offset
+
+
+def test_padded_numbers_in_a_list():
+    assert Reader(w.leb(5, pad=4) * 50).u32s(50) == [5] * 50
