@@ -16,7 +16,7 @@ def test_damaged_binaries_are_refused(name):
         pytest.skip(MISSING)
     from tests.robustness.mutate import run
 
-    count = int(os.environ.get("MUTATIONS", "3000"))
+    count = int(os.environ.get("MUTATIONS", "1500"))
     report = run(count, seed=20, suite=name)
     assert not report.findings, str(report)
     assert report.cases == count
