@@ -82,6 +82,12 @@ LOOPS = {
         (loop $l (result i64)
           (local.set 0 (i64.add (local.get 0) (i64.const 3)))
           (br_if $l (i64.lt_s (local.get 0) (i64.const 60))) (local.get 0))))""",
+    "locals and constants below": """(local.set 1 (i64.const 3)) (local.get 1) (i64.const 77) (local.get 0)
+      (loop $l
+        (local.set 2 (i64.add (local.get 2) (local.get 1)))
+        (br_if $l (i64.lt_s (local.get 2) (i64.const 60))))
+      (local.set 1 (i64.mul (i64.const 5))) (i64.sub (local.get 1)) (i64.mul)
+      (i64.add (local.get 2))""",
     "parameters": """(i64.add (local.get 0) (i64.const 5)) (local.get 0) (local.get 1)
       (loop $l (param i64 i64) (result i64)
         (local.set 1 (i64.add (i64.const 1))) (local.set 0 (i64.add (local.get 1)))
