@@ -5,6 +5,7 @@ import trio
 
 import component_rt as rt
 from component_rt.tasks.supplies import Drain, Supply, refuse
+from component_rt.tasks.waits import Sources, driving
 
 from .guests import LIBC, component, engine
 
@@ -18,6 +19,8 @@ READER = f"""
   (core func $give (canon lower (func $give)))
   (core func $take (canon lower (func $take)))
   (core func $read (canon stream.read $bytes (memory $mem)))
+  (core func $try (canon stream.read $bytes async (memory $mem)))
+  (core func $cancel (canon stream.cancel-read $bytes))
   (core func $drop (canon stream.drop-readable $bytes))
   (core func $new (canon stream.new $bytes))
   (core func $write (canon stream.write $bytes (memory $mem)))
@@ -26,6 +29,8 @@ READER = f"""
     (import "" "give" (func $give (result i32)))
     (import "" "take" (func $take (param i32)))
     (import "" "read" (func $read (param i32 i32 i32) (result i32)))
+    (import "" "try" (func $try (param i32 i32 i32) (result i32)))
+    (import "" "cancel" (func $cancel (param i32) (result i32)))
     (import "" "drop" (func $drop (param i32)))
     (import "" "new" (func $new (result i64)))
     (import "" "write" (func $write (param i32 i32 i32) (result i32)))
@@ -34,6 +39,8 @@ READER = f"""
     (global $out (mut i32) (i32.const 0))
     (func (export "open") (global.set $in (call $give)))
     (func (export "read") (param i32) (result i32) (call $read (global.get $in) (i32.const 64) (local.get 0)))
+    (func (export "try") (param i32) (result i32) (call $try (global.get $in) (i32.const 64) (local.get 0)))
+    (func (export "cancel") (result i32) (call $cancel (global.get $in)))
     (func (export "drop") (call $drop (global.get $in)))
     (func (export "start") (local $ends i64)
       (local.set $ends (call $new))
@@ -44,16 +51,19 @@ READER = f"""
     (func (export "pass") (call $take (call $give))))
   (core instance $i (instantiate $m (with "" (instance
     (export "give" (func $give)) (export "take" (func $take)) (export "read" (func $read)) (export "drop" (func $drop))
+    (export "try" (func $try)) (export "cancel" (func $cancel))
     (export "new" (func $new)) (export "write" (func $write)) (export "close" (func $close))))))
   (func (export "open") async (canon lift (core func $i "open")))
   (func (export "read") async (param "n" u32) (result u32) (canon lift (core func $i "read")))
+  (func (export "try") async (param "n" u32) (result u32) (canon lift (core func $i "try")))
+  (func (export "cancel") async (result u32) (canon lift (core func $i "cancel")))
   (func (export "drop") async (canon lift (core func $i "drop")))
   (func (export "start") async (canon lift (core func $i "start")))
   (func (export "write") async (param "n" u32) (result u32) (canon lift (core func $i "write")))
   (func (export "close") async (canon lift (core func $i "close")))
   (func (export "pass") async (canon lift (core func $i "pass"))))
 """
-COMPLETED, DROPPED = 0, 1
+COMPLETED, DROPPED, CANCELLED, BLOCKED = 0, 1, 2, 0xFFFF_FFFF
 
 
 class Numbers(Supply):
@@ -171,6 +181,59 @@ def test_asking_whether_there_is_something(with_guest):
         await guest.open()
         assert await guest.read(0) == COMPLETED and supply.asked == 1
         assert await guest.read(5) == COMPLETED | 3 << 4
+
+    with_guest(test, supply)
+
+
+class Slow(Supply):
+    """Has nothing until `up`, whatever the guest does meanwhile."""
+
+    def __init__(self):
+        super().__init__()
+        self.up = False
+        self.asked = self.ends = 0
+
+    def ready(self):
+        return self.up
+
+    def next(self):
+        self.asked += 1
+        return self._wait()
+
+    async def _wait(self):
+        while not self.up:
+            if driving():
+                await Sources((self,), block)
+            else:
+                await trio.sleep(0.001)
+        return b"here"
+
+    def over(self):
+        self.ends += 1
+
+
+def block(sources):
+    return [i for i, source in enumerate(sources) if source.ready()]
+
+
+def test_what_comes_for_a_read_that_was_given_up_is_there_for_the_next(with_guest):
+    supply = Slow()
+
+    async def test(guest):
+        await guest.open()
+        for _ in range(3):
+            assert await guest.try_(2) == BLOCKED
+            assert await guest.cancel() == CANCELLED
+        assert supply.asked == 1, "who has been asked is not asked again"
+        supply.up = True
+        assert await guest.read(2) == COMPLETED | 2 << 4
+        supply.up = False
+        assert await guest.read(2) == COMPLETED | 2 << 4
+        assert supply.asked == 1
+        assert await guest.try_(2) == BLOCKED and supply.asked == 2
+        assert await guest.cancel() == CANCELLED
+        await guest.drop()
+        assert supply.ends == 1
 
     with_guest(test, supply)
 
