@@ -205,6 +205,8 @@ class _Type:
         """Every resource that the type mentions. Collected each time: kept sets could take memory without bound."""
         if not self.has_resource:
             return NO_RESOURCES
+        if isinstance(self, ResourceType):
+            return frozenset((self.id,))
         found: set[ResourceId] = set()
         seen: set[int] = set()
         pending: list[_Type] = [self]
@@ -266,21 +268,25 @@ _set_canonical: Callable[[_Type, Any], None] = _Type.__dict__["_canonical"].__se
 
 def _settle(t: _Type, name: TypeName | None, children: tuple[_Type, ...]) -> None:
     """Fix what all types have."""
+    kind = t.kind
     depth = size = 1
-    resource = t.kind == "resource"
-    borrow = t.kind == "borrow"
+    resource = kind == "resource"
+    borrow = kind == "borrow"
     names = name is not None
     for child in children:
         if child.depth >= depth:
             depth = child.depth + 1
         size += child.tree_size
-        resource = resource or child.has_resource
-        borrow = borrow or child.has_borrow
-        names = names or child.has_names
+        if child.has_resource:
+            resource = True
+            if child.has_borrow:
+                borrow = True
+        if child.has_names:
+            names = True
     _set_name(t, name)
     _set_children(t, children)
     _set_depth(t, depth)
-    _set_tree_size(t, min(size, TREE_LIMIT))
+    _set_tree_size(t, size if size < TREE_LIMIT else TREE_LIMIT)
     _set_has_resource(t, resource)
     _set_has_borrow(t, borrow)
     _set_has_names(t, names)
