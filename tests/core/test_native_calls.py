@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Iterator
 
 import pytest
 
@@ -33,14 +32,6 @@ ASK = (
   ret void
 """
 )
-
-
-@pytest.fixture
-def guest() -> Iterator[Guest]:
-    guest = Guest(stacks=4)
-    yield guest
-    assert guest.at_rest()
-    guest.close()
 
 
 def test_call_and_return(guest: Guest) -> None:

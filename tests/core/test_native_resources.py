@@ -50,14 +50,6 @@ e:
 
 
 @pytest.fixture
-def guest() -> Iterator[Guest]:
-    guest = Guest(stacks=2)
-    yield guest
-    assert guest.at_rest()
-    guest.close()
-
-
-@pytest.fixture
 def ticks() -> Iterator[None]:
     before = native.ticker_period()
     native.stop_ticker()
@@ -288,7 +280,7 @@ def test_ten_thousand_fibers(guest: Guest) -> None:
         guest.values[0] = i
         assert native.resume(fiber) == 0 and guest.values[0] == i + 1
     guest.fibers.close()
-    assert native.statistics()["fibers"] == start["fibers"] - 2
+    assert native.statistics()["fibers"] == start["fibers"] - 4
     native.set_pool_limits(stacks=0)
     native.set_pool_limits(stacks=4096)
     assert maps() <= before + 20

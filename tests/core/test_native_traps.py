@@ -9,7 +9,6 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,14 +37,6 @@ RECURSE = """
 def load_at(address: int) -> str:
     load = f"%x = load volatile i32, ptr inttoptr (i64 {address} to ptr)"
     return load + "\n%z = zext i32 %x to i64\nstore i64 %z, ptr %values\nret void"
-
-
-@pytest.fixture
-def guest() -> Iterator[Guest]:
-    guest = Guest(stacks=2)
-    yield guest
-    assert guest.at_rest()
-    guest.close()
 
 
 def trap_of(guest: Guest, body: str, tail: str = "") -> int:
