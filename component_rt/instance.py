@@ -11,6 +11,7 @@ Rules (CanonicalABI.md, "Component Instances"):
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -128,6 +129,13 @@ class ComponentInstance:
         runtime = self._runtime
         return [] if runtime is None else [runtime.instance(index) for index in range(len(runtime.plan.instances))]
 
+    def tables(self) -> Iterator[tuple[ComponentInstance, Table]]:
+        """The instances of the tree that may hold handles, each with its table: of most nothing has ever been asked for."""
+        runtime = self._runtime
+        for member in () if runtime is None else list(runtime.instances.values()):
+            with suppress(AttributeError):
+                yield member, _HANDLES(member)
+
     @property
     def may_enter(self) -> bool:
         return bool(self.flags[MAY_ENTER])
@@ -213,6 +221,10 @@ class ComponentInstance:
 
     def __repr__(self) -> str:
         return f"<component instance {self.index}>"
+
+
+_HANDLES: Callable[[ComponentInstance], Table] = vars(ComponentInstance)["handles"].__get__
+"""The table of an instance that has one; raises `AttributeError` and makes none."""
 
 
 class RuntimeOptions:

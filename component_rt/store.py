@@ -129,7 +129,7 @@ class Store:
         return {
             **self.core.statistics(),
             "component_instances": sum(len(root.members) for root in self.roots),
-            "handles": sum(len(member.handles) for root in self.roots for member in root.members),
+            "handles": sum(len(handles) for root in self.roots for _, handles in root.tables()),
             "host_resources": sum(len(rt.host) for rt in self.host_types.values()),
             "orphans": len(self.orphans),
         }

@@ -517,8 +517,8 @@ class Scheduler:
             if thread not in running:
                 self._drop(thread, None)
         tree.deferred.clear()
-        for member in () if root is None else root.members:
-            for handle in member.handles:
+        for member, handles in () if root is None else root.tables():
+            for handle in handles:
                 if isinstance(handle, CopyEnd):
                     handle.shared.fail(member, error)
         pendings, tree.pendings = list(tree.pendings), {}

@@ -237,9 +237,15 @@ class _Server:
     async def _run_guest(self, call: _Call) -> None:
         try:
             with call.scope:
-                async with self._slots:
+                try:
+                    self._slots.acquire_nowait()
+                except trio.WouldBlock:
+                    await self._slots.acquire()
+                try:
                     call.started = True
                     await self._guest(call.request, call.outparam)
+                finally:
+                    self._slots.release()
         except GuestExit:
             pass
         except WasmError as error:

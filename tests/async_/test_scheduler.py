@@ -23,7 +23,6 @@ class Instance:
 
     def __init__(self):
         self.root = self
-        self.members = [self]
         self.handles = Table()
         self.chain = (self,)
         self.flags = [1, 1]
@@ -36,6 +35,9 @@ class Instance:
 
     def entering_set(self, caller):
         return self.chain
+
+    def tables(self):
+        return [(self, self.handles)]
 
     def poison(self, error):
         self.first_trap = error
