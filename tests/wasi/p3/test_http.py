@@ -98,12 +98,31 @@ def handler(engine: rt.Engine) -> rt.Component:
 
 
 class Server:
-    """One instance of the guest behind a server."""
+    """Instances of the guest behind a server."""
 
-    def __init__(self, port: int, guest: http_guests.Instances) -> None:
-        self.port = port
+    def __init__(self, guest: http_guests.Instances) -> None:
         self._guest = guest
-        self.authority = f"127.0.0.1:{port}"
+        self.port = 0
+        self.running = 0
+        """How many requests are being handled."""
+        self.kept = 0
+        """How many of them a test has left under way."""
+
+    async def __call__(self, *request: Any) -> None:
+        self.running += 1
+        try:
+            await self._guest(*request)
+        finally:
+            self.running -= 1
+
+    async def settled(self) -> None:
+        """Wait until guests have done what they do behind their responses."""
+        while self.running > self.kept:
+            await trio.sleep(0.001)
+
+    @property
+    def authority(self) -> str:
+        return f"127.0.0.1:{self.port}"
 
     async def talk(self, message: bytes) -> bytes:
         """Everything that comes until the server closes."""
@@ -123,16 +142,11 @@ class Server:
         else:
             text += b"content-length: %d\r\n\r\n%b" % (len(body), body)
         head, _, rest = (await self.talk(text)).partition(b"\r\n\r\n")
-        while not self._guest._idle:
-            await trio.sleep(0.001)
+        await self.settled()
         status, found, late = int(head.split()[1]), rest, b""
         if b"transfer-encoding: chunked" in head.lower() and method != "HEAD":
             found, late = chunks(rest)
         return (status, found, late) if late else (status, found)
-
-    def running(self) -> int:
-        """How many requests are being handled."""
-        return sum(instance.running for instance in self._guest._idle)
 
     async def outcomes(self) -> tuple[int, int]:
         """How many messages the guest has sent well, and how many not; the answer to this question is one of them."""
@@ -160,8 +174,10 @@ def run(
         with trio.fail_after(60):
             instances = http_guests.instances(linker, handler, reuse=1000, concurrent=concurrent)
             async with instances as guest, trio.open_nursery() as nursery:
-                listeners = await nursery.start(http_server.serve, guest, "127.0.0.1", 0)
-                await use(Server(listeners[0].socket.getsockname()[1], guest))
+                server = Server(guest)
+                listeners = await nursery.start(http_server.serve, server, "127.0.0.1", 0)
+                server.port = listeners[0].socket.getsockname()[1]
+                await use(server)
                 nursery.cancel_scope.cancel()
 
     trio.run(main)
@@ -217,8 +233,8 @@ def test_what_cannot_be_sent_is_told_to_both_sides(handler: rt.Component) -> Non
         async with stream:
             await stream.send_all(b"POST /echo HTTP/1.1\r\nhost: me\r\ncontent-length: 1000\r\n\r\nabc")
             assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
-        while (await server.outcomes())[1] != 2:
-            await trio.sleep(0.01)
+        await server.settled()
+        assert (await server.outcomes())[1] == 2
 
     run(handler, use)
 
@@ -242,6 +258,7 @@ def test_requests_at_the_same_time(handler: rt.Component, concurrent: int) -> No
             stream = await trio.open_tcp_stream("127.0.0.1", server.port)
             await stream.send_all(b"POST /echo HTTP/1.1\r\nhost: me\r\ncontent-length: 1\r\n\r\n")
             assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
+            server.kept += 1
             return stream
 
         async def end(stream: trio.SocketStream) -> None:
@@ -256,8 +273,8 @@ def test_requests_at_the_same_time(handler: rt.Component, concurrent: int) -> No
         assert good == 0
         await end(first)
         await end(second)
-        while server.running():
-            await trio.sleep(0.001)
+        server.kept = 0
+        await server.settled()
         # Of what the instance knows that is asked last: that question, and both, or one, or none of the others.
         assert (await server.outcomes())[0] == {1: 1, 2: 2, 3: 3}[concurrent]
 
@@ -270,6 +287,7 @@ def test_an_instance_that_fails_gets_no_more_requests(handler: rt.Component, cap
         async with stream:
             await stream.send_all(b"POST /echo HTTP/1.1\r\nhost: me\r\nconnection: close\r\ncontent-length: 1\r\n\r\n")
             assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
+            server.kept = 1
             answer = await server.talk(b"GET /trap HTTP/1.1\r\nhost: me\r\nconnection: close\r\n\r\n")
             assert answer.startswith(b"HTTP/1.1 500")
             assert (await server.ask("/hello"))[0] == 200
