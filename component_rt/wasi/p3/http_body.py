@@ -15,6 +15,7 @@ from component_rt.wasi._values import Case, Err, Ok, variant
 from component_rt.wasi.http_fields import HttpError, content_length, internal_error
 from component_rt.wasi.http_types import IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam
 from component_rt.wasi.p3.http_types import Request, Response
+from component_rt.wasi.pollable import unwrapping
 from core_rt.errors import WasmError
 
 __all__ = ["CUT_OFF", "Outcome", "answer", "move", "trailers_of"]
@@ -58,6 +59,35 @@ async def move(message: Request | Response, body: OutgoingBody, counted: bool = 
 
 
 async def _move(message: Request | Response, body: OutgoingBody, expected: int | None) -> Outcome | None:
+    trailers: Outcome | WasmError | None = None
+
+    async def take() -> None:
+        nonlocal trailers
+        try:
+            trailers = await trailers_of(message)
+        except WasmError as error:
+            trailers = error
+
+    with unwrapping():
+        async with trio.open_nursery() as nursery:
+            # A guest may want its trailers taken before it ends the contents.
+            nursery.start_soon(take)
+            outcome = await _contents(message, body, expected)
+            if not isinstance(outcome, Ok):
+                nursery.cancel_scope.cancel()
+    if not isinstance(outcome, Ok):
+        return outcome
+    if isinstance(trailers, WasmError):
+        raise trailers
+    assert trailers is not None
+    if isinstance(trailers, Err):
+        return trailers
+    body.complete(trailers.value)
+    return Ok(None)
+
+
+async def _contents(message: Request | Response, body: OutgoingBody, expected: int | None) -> Outcome | None:
+    """Move the contents: `Ok` when all of them are in the pipe, None if that is not wanted any more."""
     contents, written = message.contents, 0
     while contents is not None:
         try:
@@ -74,10 +104,6 @@ async def _move(message: Request | Response, body: OutgoingBody, expected: int |
             return None
     if expected is not None and written != expected:
         return Err(variant(f"HTTP-{message.KIND}-body-size", written))
-    trailers = await trailers_of(message)
-    if isinstance(trailers, Err):
-        return trailers
-    body.complete(trailers.value)
     return Ok(None)
 
 

@@ -18,6 +18,8 @@ from component_rt.values import Case, Err, Ok
 from component_rt.wasi import WasiConfig, interfaces
 from component_rt.wasi.config import HttpPolicy
 from component_rt.wasi.http_fields import Fields
+from component_rt.wasi.http_types import OutgoingBody
+from component_rt.wasi.p3.http_body import move
 from component_rt.wasi.p3.http_types import Request, RequestOptions, Response
 from tests.wasi.p3.http_guest import HANDLER, MIDDLEWARE
 
@@ -409,24 +411,37 @@ def test_a_synchronous_store(engine: rt.Engine, handler: rt.Component) -> None:
     linker = rt.Linker(engine)
     linker.define_wasi(WasiConfig(http=True))
     handle: Any = linker.instantiate(rt.Store(engine), handler).exports[EXPORT].handle
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    heard: list[bytes] = []
 
-        def answer() -> None:
-            peer, _ = server.accept()
-            with peer:
-                assert peer.recv(1000).startswith(b"GET /echo? HTTP/1.1")
-                peer.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\nconnection: close\r\n\r\nabc")
+    def answer(server: socket.socket, end: bytes) -> None:
+        peer, _ = server.accept()
+        with peer:
+            while not b"".join(heard).endswith(end):
+                heard.append(peer.recv(65536))
+            peer.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\nconnection: close\r\n\r\nabc")
 
-        thread = threading.Thread(target=answer)
-        thread.start()
-        authority = f"127.0.0.1:{server.getsockname()[1]}"
-        response = handle(request_of(f"/get/{authority}"))
-        thread.join()
-    assert response.get_status_code() == 200
-    assert b"".join(iter(response.contents._body.pipe.take_sync, None)) == b"abc"
+    def ask(path: str, end: bytes, *body: Any) -> bytes:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            thread = threading.Thread(target=answer, args=(server, end))
+            thread.start()
+            request = request_of(f"/{path}/127.0.0.1:{server.getsockname()[1]}", *body)
+            request.set_method("put")
+            response = handle(request)
+            thread.join()
+            assert response.get_status_code() == 200
+            assert b"".join(iter(response.contents._body.pipe.take_sync, None)) == b"abc"
+        whole = b"".join(heard)
+        heard.clear()
+        return whole
+
+    assert ask("get", b"\r\n\r\n").startswith(b"GET /echo? HTTP/1.1\r\n")
+    big = bytes(200_000)
+    whole = ask("forward", b"0\r\n\r\n", [big, b"end"])
+    assert whole.startswith(b"PUT /echo? HTTP/1.1\r\n") and whole.count(b"\0") == len(big) and b"end\r\n" in whole
     assert list(handle(request_of("/hello")).contents) == [b"hello\n"]
-    with pytest.raises(rt.WasmError, match="trio store"):
-        handle(request_of(f"/forward/{authority}", b"abc"))
+    with pytest.raises(Err) as caught:
+        handle(request_of("/forward/127.0.0.1:1", [big]))
+    assert caught.value.value.label == "connection-refused"
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
@@ -455,3 +470,31 @@ def test_who_writes_a_request_that_fails_learns_so(asynchronous: bool) -> None:
             send(request)
     assert contents.closed and trailers.closed
     assert done.known == Err(caught.value.value)
+
+
+def test_trailers_may_come_before_the_end_of_the_contents() -> None:
+    """A guest that waits until its trailers are taken, and ends the contents then."""
+    taken = trio.Event()
+
+    class Contents:
+        pieces = [b"long ", b"enough"]
+
+        async def receive_some(self) -> bytes:
+            if self.pieces:
+                return self.pieces.pop(0)
+            await taken.wait()
+            return b""
+
+    async def trailers() -> Any:
+        taken.set()
+        return Ok(None)
+
+    async def main() -> None:
+        request, _ = Request.new(Fields.from_list([("content-length", b"11")]), Contents(), trailers(), None)
+        body = OutgoingBody("request", None)
+        with trio.fail_after(5):
+            assert await move(request, body) == Ok(None)
+        assert body.pipe.take(5) + body.pipe.take(100) == b"long enough"
+        assert body.pipe.take(1) is None
+
+    trio.run(main)
