@@ -53,11 +53,11 @@ class Dual(Generic[P, R]):
 class Overlap(Dual[P, Any]):
     """Decorator: a host function for stores of both kinds, which answers at once or with a coroutine that waits for `waits.Sources` only.
 
-    Called directly it waits here.
+    Called directly it waits here. `asynchronous` is for a trio store, where it is to be done in another way.
     """
 
-    def __init__(self, function: Callable[P, Any]) -> None:
-        super().__init__(function, function)
+    def __init__(self, function: Callable[P, Any], asynchronous: Callable[P, Any] | None = None) -> None:
+        super().__init__(function, function if asynchronous is None else asynchronous)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         from component_rt.tasks.waits import Waits

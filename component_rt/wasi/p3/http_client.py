@@ -11,14 +11,16 @@ from collections.abc import Iterator
 import attrs
 import trio
 
+from component_rt.tasks.waits import drivable
 from component_rt.wasi._values import Err, Ok, fail
-from component_rt.wasi.dual import Dual
+from component_rt.wasi.dual import Overlap
 from component_rt.wasi.http_client import OutgoingHandler
 from component_rt.wasi.http_fields import HttpError
 from component_rt.wasi.http_types import FutureIncomingResponse, OutgoingBody
 from component_rt.wasi.p3.http_body import CUT_OFF, Outcome, move, trailers_of
 from component_rt.wasi.p3.http_types import Request, Response
-from component_rt.wasi.pollable import needs_trio, unwrapping, wait_any, wait_any_sync
+from component_rt.wasi.p3.http_upload import Upload
+from component_rt.wasi.pollable import unwrapping, wait_any
 
 __all__ = ["Client"]
 
@@ -41,22 +43,33 @@ class Client:
             told.outcome = await _exchange(request, body, future)
             return _response(future)
 
-    def _send_sync(self, request: Request) -> Response:
+    @drivable
+    async def _send_sync(self, request: Request) -> Response:
         """Send a request; answers when the head of the response is there. Raises `Err(error-code)`.
 
-        Trailers are waited for, but do not go out: the transport has no place for them. A synchronous store sends requests without
-        contents only: the guest, which waits for the response, could not write them.
+        Trailers are waited for where contents are, but do not go out: the transport has no place for them.
         """
+        upload = None
         with _telling(request) as told:
             target = self._handler.permitted(request)
             if request.contents is not None:
-                raise needs_trio("what becomes of a request with contents")
-            future = self._handler.begin(target, request.fields, None, request.options)
-            wait_any_sync((future.subscribe().source,))
-            told.outcome = Ok(None)
+                upload = Upload(request, OutgoingBody(request.KIND, None))
+            body = None if upload is None else upload.body
+            future = self._handler.begin(target, request.fields, body, request.options)
+            try:
+                if upload is not None:
+                    await upload.run()
+                await wait_any((future.subscribe().source,))
+            except BaseException:
+                future.close()
+                raise
+            finally:
+                if body is not None:
+                    body.pipe.finish(HttpError(CUT_OFF))  # unless it has come to its end
+            told.outcome = Ok(None) if upload is None else upload.outcome or Err(CUT_OFF)
             return _response(future)
 
-    send = handle = Dual(_send_sync, _send_async)
+    send = handle = Overlap(_send_sync, _send_async)
 
 
 @attrs.define
