@@ -11,7 +11,7 @@ from tests.core.support import World
 __all__ = ["NEVER", "TIERS", "engine_of", "world_of"]
 
 TIERS = ("interpreted", "leaving", "quick")
-"""In the interpreter for ever; in the interpreter, which is left at the first entry and the first loop head; compiled when first called."""
+"""In the interpreter for ever; in the interpreter, which is left at the second entry or the first loop head; compiled when first called."""
 NEVER = 1 << 40
 
 
@@ -24,7 +24,7 @@ def set_budget(monkeypatch: pytest.MonkeyPatch, budget: int) -> None:
 
 def engine_of(tier: str, monkeypatch: pytest.MonkeyPatch, **config: object) -> core_rt.Engine:
     """An engine where functions run as `TIERS` says."""
-    set_budget(monkeypatch, NEVER if tier == "interpreted" else 0)
+    set_budget(monkeypatch, NEVER if tier == "interpreted" else 1)
     engine = core_rt.Engine(core_rt.Config(cache=False, tiers="off" if tier == "quick" else "lazy", **config))  # type: ignore[arg-type]
     if tier == "leaving":
         assert engine.compiler.jit is not None  # else the first code would be made in the background

@@ -25,11 +25,13 @@ def test_generated_modules_are_valid_and_run():
 @pytest.mark.parametrize(
     ("tier", "extras"),
     [
-        ("lazy", []),
+        ("lazy", ["shapes"]),
         ("lazy", ["references", "vectors", "exceptions"]),
         ("lazy", ["memories", "transfers"]),
         ("optimized", ["vectors", "transfers"]),
-        ("optimized", ["references", "exceptions", "memories"]),
+        ("optimized", ["references", "exceptions", "memories", "shapes"]),
+        ("every", ["shapes"]),
+        ("every", ["shapes", "exceptions", "references", "transfers"]),
     ],
 )
 def test_results_equal_those_of_wasmtime(tier, extras):
