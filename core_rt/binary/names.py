@@ -8,30 +8,33 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-import attrs
-
 from core_rt.binary.reader import Reader
 from core_rt.errors import DecodeError
 
 __all__ = ["Names", "read_branch_hints", "read_names"]
 
 
-@attrs.frozen(eq=False)
 class Names:
     """What the name section says. Maps go from index to name; `locals`, `labels`, `fields` by outer and inner index."""
 
-    module: str | None = None
-    functions: dict[int, str] = attrs.Factory(dict)
-    locals: dict[int, dict[int, str]] = attrs.Factory(dict)
-    labels: dict[int, dict[int, str]] = attrs.Factory(dict)
-    types: dict[int, str] = attrs.Factory(dict)
-    tables: dict[int, str] = attrs.Factory(dict)
-    memories: dict[int, str] = attrs.Factory(dict)
-    globals: dict[int, str] = attrs.Factory(dict)
-    elements: dict[int, str] = attrs.Factory(dict)
-    data_segments: dict[int, str] = attrs.Factory(dict)
-    fields: dict[int, dict[int, str]] = attrs.Factory(dict)
-    tags: dict[int, str] = attrs.Factory(dict)
+    __slots__ = (
+        "data_segments", "elements", "fields", "functions", "globals", "labels", "locals", "memories", "module", "tables",
+        "tags", "types",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.module: str | None = None
+        self.functions: dict[int, str] = {}
+        self.locals: dict[int, dict[int, str]] = {}
+        self.labels: dict[int, dict[int, str]] = {}
+        self.types: dict[int, str] = {}
+        self.tables: dict[int, str] = {}
+        self.memories: dict[int, str] = {}
+        self.globals: dict[int, str] = {}
+        self.elements: dict[int, str] = {}
+        self.data_segments: dict[int, str] = {}
+        self.fields: dict[int, dict[int, str]] = {}
+        self.tags: dict[int, str] = {}
 
 
 # Subsection id → field of Names. Ids 3 and 5..9 are the extended name section proposal's, which tools write.
@@ -73,7 +76,7 @@ def read_names(section: bytes | None) -> Names:
             start = reader.pos
             sub = Reader(section, start, min(start + size, len(section)))
             if id_ == 0:
-                names = attrs.evolve(names, module=sub.name())
+                names.module = sub.name()
             else:
                 _read_subsection(id_, sub, names)
             reader.pos = start + size

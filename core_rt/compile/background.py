@@ -16,7 +16,6 @@ import atexit
 import contextlib
 import os
 import queue
-import subprocess
 import sys
 import threading
 import time
@@ -30,6 +29,8 @@ from core_rt.compile.workers import Family, Limits, start_worker
 from core_rt.interpret.functions import Hot
 
 if TYPE_CHECKING:
+    import subprocess
+
     from core_rt.compile.module import CompiledModule
 
 __all__ = ["Background"]

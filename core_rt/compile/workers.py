@@ -3,36 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import IO, TYPE_CHECKING
-
-import attrs
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from core_rt.compile.stored import StoredUnit, read_units
 from core_rt.errors import EngineBug
 
 if TYPE_CHECKING:
+    import subprocess
+
     from core_rt.compile.module import CompiledModule
 
 __all__ = ["Family", "Limits", "in_workers", "start_worker"]
 
+_ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 
-@attrs.frozen
-class Limits:
+
+class Limits(NamedTuple):
     """What a worker may use: processor time, and memory that it writes to."""
 
     seconds: int
     bytes: int
 
 
-@attrs.frozen
-class Family:
+class Family(NamedTuple):
     """Functions that are optimised together with what they call, up to `most` bytes of wasm code."""
 
     functions: tuple[int, ...]
@@ -46,6 +43,12 @@ def start_worker(
 
     With `limits` it works in the background: at low priority, with no complaints on standard error, undisturbed by Ctrl-C.
     """
+    # Large, and asked for by few: guests that run for a while only want to know what a family is.
+    import json
+    import subprocess
+
+    import attrs
+
     background = limits is not None
     config = {f.name: getattr(module.compiler.config, f.name) for f in attrs.fields(type(module.compiler.config))}
     config["cache"] = False
@@ -54,15 +57,14 @@ def start_worker(
         [chunk.start, chunk.stop] if isinstance(chunk, range) else [list(chunk.functions), chunk.most]
         for chunk in chunks
     ]
-    bounds = None if limits is None else attrs.astuple(limits)
-    head = json.dumps({"config": config, "chunks": lists, "length": len(data), "limits": bounds}).encode()
+    head = json.dumps({"config": config, "chunks": lists, "length": len(data), "limits": limits}).encode()
     process = subprocess.Popen(
         [sys.executable, "-m", "core_rt.compile.worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL if background else None,
         start_new_session=background,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([_ROOT, *filter(None, sys.path)])},
     )
     assert process.stdin is not None
     process.stdin.write(head + b"\n" + data)
