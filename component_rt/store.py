@@ -53,6 +53,8 @@ class Store:
         self._scheduler: Any = None
         self._async_values: Any = None
         self._waits: Any = None
+        self.feeds: dict[Any, None] = {}
+        """What the host feeds and drains for guests (`tasks.supplies`): anything with `stop()`."""
         self.callees: dict[Any, Any] = {}
         """Lifted functions bound for calls as tasks (`tasks.calls.Callee`)."""
         self.cancellers: set[ComponentInstance] = set()
@@ -91,6 +93,8 @@ class Store:
         if self.core.closed:
             return
         self.core.close()
+        for feed in list(self.feeds):
+            feed.stop()
         self.orphans.clear()
         for root in self.roots:
             root.release()

@@ -70,7 +70,7 @@ class Later(Offered):
         writer.be_passive()
 
         def tell(value: Any) -> None:
-            if writer.closed:
+            if writer.closed or store.core.closed:
                 return
             tree = writer.tree()
             if tree is None or (writer.may_copy() and not store.scheduler.busy):

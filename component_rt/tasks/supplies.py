@@ -73,6 +73,7 @@ class Supply(Offered):
         writer.be_passive()
         writer.wake = self._woken
         shared.on_drop = self._dropped
+        store.feeds[self] = None
         writer.start()
 
     def _more(self) -> Any:
@@ -132,14 +133,20 @@ class Supply(Offered):
 
     def _dropped(self) -> None:
         assert self._writer is not None
-        if self._under_way is not None:
-            self._under_way.cancel()
         self._writer.close()
 
     def _woken(self) -> None:
         assert self._writer is not None
-        if self._writer.closed and not self._ended:
+        if self._writer.closed:
+            self.stop()
+
+    def stop(self) -> None:
+        """It is over; or the store is closed."""
+        if not self._ended:
             self._ended = True
+            self.store.feeds.pop(self, None)
+            if self._under_way is not None:
+                self._under_way.cancel()
             self.over()
 
 
@@ -178,6 +185,7 @@ class Drain:
         self._stream = stream  # it closes its end when it is collected
         self._reader = reader
         self.store = reader.store
+        self.store.feeds[self] = None
         reader.be_passive()
         reader.wake = self._work
         self._work()
@@ -275,8 +283,15 @@ class Drain:
 
     def _end(self) -> None:
         if not self._ended:
-            self._busy = self._ended = True
+            self._busy = True
             self._reader.close()
+            self.stop()
+
+    def stop(self) -> None:
+        """It is over; or the store is closed."""
+        if not self._ended:
+            self._busy = self._ended = True
+            self.store.feeds.pop(self, None)
             self.over()
 
 

@@ -287,6 +287,27 @@ def test_a_drain_may_want_no_more(with_guest):
     assert len(drain.got) == 5
 
 
+def test_closing_the_store_ends_both(with_guest):
+    supply, slow, drain = Numbers(b"abc"), Slow(), Takes()
+
+    async def test(guest):
+        await guest.open()
+        await guest.read(1)
+        await guest.start()
+        await guest.write(1)
+        assert supply.ends == drain.ends == 0
+
+    with_guest(test, supply, drain.begin)
+    assert supply.ends == drain.ends == 1
+
+    async def waiting(guest):
+        await guest.open()
+        await guest.try_(1)
+
+    with_guest(waiting, slow)
+    assert slow.ends == 1
+
+
 def test_a_stream_that_is_refused(with_guest):
     async def test(guest):
         await guest.start()
