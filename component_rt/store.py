@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import weakref
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -53,8 +54,7 @@ class Store:
         self._scheduler: Any = None
         self._async_values: Any = None
         self._waits: Any = None
-        self.feeds: dict[Any, None] = {}
-        """What the host feeds and drains for guests (`tasks.supplies`): anything with `stop()`."""
+        self._feeds: weakref.WeakSet[Any] | None = None
         self.callees: dict[Any, Any] = {}
         """Lifted functions bound for calls as tasks (`tasks.calls.Callee`)."""
         self.cancellers: set[ComponentInstance] = set()
@@ -93,7 +93,7 @@ class Store:
         if self.core.closed:
             return
         self.core.close()
-        for feed in list(self.feeds):
+        for feed in list(self._feeds or ()):
             feed.stop()
         self.orphans.clear()
         for root in self.roots:
@@ -179,6 +179,12 @@ class Store:
 
             self._scheduler = Scheduler(self.core)
         return self._scheduler
+
+    def stop_at_end(self, feed: Any) -> None:
+        """Call `feed.stop()` when the store is closed, if it is still there (`tasks.supplies`)."""
+        if self._feeds is None:
+            self._feeds = weakref.WeakSet()
+        self._feeds.add(feed)
 
     @property
     def waits(self) -> Any:

@@ -29,7 +29,7 @@ _ROUNDS: Final = 64
 class Supply(Offered):
     """A stream that is asked for its next chunk when a guest reads; given to a guest once."""
 
-    __slots__ = ("_ended", "_under_way", "_writer", "store")
+    __slots__ = ("__weakref__", "_ended", "_under_way", "_writer", "store")
 
     store: Store
 
@@ -73,7 +73,7 @@ class Supply(Offered):
         writer.be_passive()
         writer.wake = self._woken
         shared.on_drop = self._dropped
-        store.feeds[self] = None
+        store.stop_at_end(self)
         writer.start()
 
     def _more(self) -> Any:
@@ -144,7 +144,6 @@ class Supply(Offered):
         """It is over; or the store is closed."""
         if not self._ended:
             self._ended = True
-            self.store.feeds.pop(self, None)
             if self._under_way is not None:
                 self._under_way.cancel()
             self.over()
@@ -153,7 +152,7 @@ class Supply(Offered):
 class Drain:
     """Takes a stream from a guest, chunk by chunk; what a chunk needs is over before the next is taken."""
 
-    __slots__ = ("_busy", "_ended", "_reader", "_stream", "store")
+    __slots__ = ("__weakref__", "_busy", "_ended", "_reader", "_stream", "store")
 
     store: Store
 
@@ -185,7 +184,7 @@ class Drain:
         self._stream = stream  # it closes its end when it is collected
         self._reader = reader
         self.store = reader.store
-        self.store.feeds[self] = None
+        self.store.stop_at_end(self)
         reader.be_passive()
         reader.wake = self._work
         self._work()
@@ -291,7 +290,6 @@ class Drain:
         """It is over; or the store is closed."""
         if not self._ended:
             self._busy = self._ended = True
-            self.store.feeds.pop(self, None)
             self.over()
 
 
