@@ -54,19 +54,6 @@ _is_label = re.compile(_LABEL).fullmatch
 _is_words = re.compile(_WORDS).fullmatch
 
 
-# Compiling these takes milliseconds, which whoever loads a component without asking for such names need not spend.
-@functools.cache
-def _plain() -> re.Pattern[str]:
-    return re.compile(rf"(?:\[(?P<kind>constructor|method|static)\])?(?P<first>{_LABEL})(?:\.(?P<second>{_LABEL}))?")
-
-
-@functools.cache
-def _interface() -> re.Pattern[str]:
-    return re.compile(
-        rf"(?P<ns>{_WORDS}(?::{_WORDS})*):(?P<pkg>{_WORDS}(?:/{_LABEL})*)/(?P<iface>{_LABEL})(?:@(?P<version>.+))?"
-    )
-
-
 # Canonical versions (`1`, `0.2`, `0.0.3`, `0.0.0`) are no semver but may stand after `@` all the same.
 _match_canonical_version = re.compile(r"[1-9][0-9]*|0\.[1-9][0-9]*|0\.0\.[1-9][0-9]*|0\.0\.0").fullmatch
 _is_release = re.compile(r"(?:(?:0|[1-9][0-9]*)(?:\.(?!$)|$)){3}").fullmatch
@@ -130,13 +117,13 @@ def parse_plain_name(name: str) -> PlainName:
 
     Raises `WitError` if it is no `plainname` of the grammar.
     """
-    match = _plain().fullmatch(name)
-    if match is not None:
-        kind, first, second = match["kind"] or "", match["first"], match["second"]
+    kind, _, rest = name[1:].partition("]") if name.startswith("[") else ("", "", name)
+    first, dot, second = rest.partition(".")
+    if is_kebab(first) and (not dot or is_kebab(second)):
         if kind in ("method", "static"):
-            if second is not None:
+            if dot:
                 return PlainName(kind, first, second)
-        elif second is None:
+        elif not dot and (kind == "constructor" or not name.startswith("[")):
             return PlainName(kind, first if kind else None, first)
     raise _error(
         f"`{name}` is not in kebab case" if not name.startswith("[") else f"`{name}` is not a valid plain name"
@@ -172,13 +159,19 @@ def parse_interface_id(name: str) -> InterfaceId:
     The version is a full semantic version or a canonical one (`1`, `0.2`). Raises `WitError` if `name` is not of that
     form.
     """
-    match = _interface().fullmatch(name)
-    if match is None:
+    path, at, version = name.partition("@")
+    head, slash, tail = path.partition("/")
+    namespace, colon, package = head.rpartition(":")
+    *nested, interface = tail.split("/")
+    if (
+        not (slash and colon and is_package_label(package) and all(map(is_package_label, namespace.split(":"))))
+        or not (is_kebab(interface) and all(map(is_kebab, nested)))
+        or (at and (not version or "\n" in version))
+    ):
         raise _error(f"`{name}` is not a valid interface name (wanted `namespace:package/interface@version`)")
-    version: str | None = match["version"]
-    if version is not None and not is_canonical_version(version) and not is_semver(version):
+    if at and not is_canonical_version(version) and not is_semver(version):
         raise _error(f"`{version}` is not a valid semantic version in `{name}`")
-    return InterfaceId(match["ns"], match["pkg"], match["iface"], version)
+    return InterfaceId(namespace, "/".join([package, *nested]), interface, version if at else None)
 
 
 def is_interface_name(name: str) -> bool:
