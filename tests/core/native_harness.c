@@ -172,6 +172,110 @@ static void stubs(uint64_t *values) {
   vm_stubs_free(stubs);
 }
 
+/* ------------------------------------------------------------------------------------------------ the interpreter */
+
+#define ROW(name) OP_##name,
+enum { INTERPRETED_OPERATIONS(ROW) };
+#undef ROW
+#define WORD(operation, a, b, c) ((uint64_t)OP_##operation | (uint64_t)(a) << 16 | (uint64_t)(b) << 32 | (uint64_t)(c) << 48)
+#define JUMP(operation, a, distance) WORD(operation, a, (uint32_t)(distance), 0)
+
+enum { INTERPRETED = 5, NATIVE = 6 };
+/* Where parameters and the result travel: see bridge.c. */
+static struct { VMSignature signature; uint32_t moves[3]; } pair = {{2, 1, 0, 0}, {0 | 1 << 8, 3 | 0 << 8, 1}}, one = {{1, 1, 0, 0}, {1 | 1 << 8, 1}};
+typedef uint64_t (*Pair)(VMContextHeader *, uint32_t, double);
+
+GUEST void call_pair(VMContextHeader *context, uint64_t *values) {
+  values[0] = ((Pair)((void **)context->code_table)[INTERPRETED])(context, (uint32_t)values[0], 2.5);
+}
+
+GUEST uint64_t twice(VMContextHeader *context, uint64_t x) {
+  (void)context;
+  if (x > 110) __builtin_trap();
+  return 2 * x + 1;
+}
+
+GUEST uint64_t take_over(VMContextHeader *context, const uint64_t *slots) {
+  (void)context;
+  return 1000 * slots[2] + slots[0];
+}
+
+GUEST uint64_t compiled(VMContextHeader *context, uint32_t n, double d) {
+  (void)context;
+  return n + (uint64_t)(4 * d);
+}
+
+/* The pc of the frame at `index` of a backtrace lies in a word. */
+static bool stands_at(const VMFiber *fiber, uint32_t index, const uint64_t *word) {
+  return fiber->frames[index] - (uint64_t)word < sizeof *word;
+}
+
+static void interpreter(uint64_t *values) {
+  enum { COUNT = 8 };
+  /* (i32 n, f64 d) -> i64, a local, two constants, two places: the sum of 60 / n over n ... 1 through `twice`, and d */
+  uint64_t words[] = {
+      WORD(LOOP, 0, 0, 0), WORD(I32_DIV_U, 5, 4, 0), WORD(I64_ADD, 2, 2, 5), WORD(I32_SUB, 0, 0, 3), JUMP(BR_IF, 0, -5),
+      WORD(CALL, 1, 5, 0), NATIVE, (uint64_t)&one, 2,
+      WORD(I64_TRUNC_F64_S, 6, 1, 0), WORD(I64_ADD, 5, 5, 6), WORD(RETURN_ONE, 5, 0, 0)};
+  uint64_t deeper[] = {WORD(CALL, 2, 5, 0), INTERPRETED, (uint64_t)&pair, 0 | 1 << 16, WORD(RETURN_ONE, 5, 0, 0)};
+  uint64_t constants[] = {1, 60};
+  void *loops[] = {NULL}, *table[2 * COUNT], *interpreted[2 * COUNT] = {NULL};
+  VMInterpreted f = {
+      .code = words, .signature = &pair, .constants = constants, .loops = loops, .budget = 1000, .function = INTERPRETED, .params = 2, .locals = 1,
+      .slots = 7, .constants_at = 3, .constant_count = 2, .outgoing = 2};
+  VMStubs *stubs = vm_stubs_new(2 * COUNT);
+  CHECK(stubs);
+  for (int i = 0; i < 2 * COUNT; i++) table[i] = stubs->first + (uint64_t)i * stubs->stride;
+  vm.code_table = table, vm.interpreted = interpreted;
+  interpreted[INTERPRETED] = &f;
+  /* `twice` has no code at first */
+  values[0] = 3;
+  CHECK(call(call_pair) == STATUS_COMPILE);
+  VMFiber *fiber = vm_running(store);
+  CHECK(fiber->function == NATIVE);
+  vm_backtrace(fiber);
+  CHECK(fiber->frames_count == 2 && stands_at(fiber, 0, words + 5));
+  table[NATIVE] = (void *)twice;
+  CHECK(vm_resume(fiber) == STATUS_RETURNED && values[0] == 2 * 110 + 1 + 2);
+  /* traps: in a word, in machine code below it, at the end of the stack */
+  values[0] = 0;
+  expect_trap(call_pair, TRAP_INTEGER_DIVISION_BY_ZERO, 2);
+  fiber = store->trapped;
+  CHECK(stands_at(fiber, 0, words + 1));
+  values[0] = 4;
+  expect_trap(call_pair, TRAP_UNREACHABLE, 3);
+  fiber = store->trapped;
+  CHECK(stands_at(fiber, 1, words + 5));
+  f.code = deeper, f.budget = 1 << 30;
+  CHECK(call(call_pair) == STATUS_TRAP);
+  fiber = store->trapped;
+  CHECK(fiber->trap_code == TRAP_STACK_OVERFLOW && fiber->frames_count > 20 && stands_at(fiber, 10, deeper));
+  f.code = words;
+  /* the budget is used up at an entry, for nothing and for code */
+  f.budget = 0, values[0] = 3;
+  CHECK(call(call_pair) == STATUS_COMPILE);
+  fiber = vm_running(store);
+  CHECK(fiber->function == INTERPRETED);
+  f.budget = 1000;
+  CHECK(vm_resume(fiber) == STATUS_RETURNED && values[0] == 223);
+  f.budget = 0, values[0] = 3;
+  CHECK(call(call_pair) == STATUS_COMPILE);
+  interpreted[INTERPRETED] = NULL, table[INTERPRETED] = (void *)compiled;
+  CHECK(vm_resume(vm_running(store)) == STATUS_RETURNED && values[0] == 13);
+  interpreted[INTERPRETED] = &f, table[INTERPRETED] = stubs->first + (uint64_t)INTERPRETED * stubs->stride;
+  /* and at the head of a loop, in its second round */
+  f.budget = 2, values[0] = 3;
+  CHECK(call(call_pair) == STATUS_COMPILE);
+  fiber = vm_running(store);
+  CHECK(fiber->function == (INTERPRETED | (uint64_t)1 << 32));
+  vm_backtrace(fiber);
+  CHECK(fiber->frames_count == 2 && stands_at(fiber, 0, words));
+  loops[0] = (void *)take_over;
+  CHECK(vm_resume(fiber) == STATUS_RETURNED && values[0] == 20002);
+  vm.interpreted = NULL;
+  vm_stubs_free(stubs);
+}
+
 static void arena(uint64_t *values) {
 #if defined(__aarch64__)
   static const uint8_t code[] = {0x40, 0x05, 0x80, 0xd2, 0x20, 0, 0, 0xf9, 0xc0, 0x03, 0x5f, 0xd6}; /* values[0] = 42 */
@@ -236,6 +340,7 @@ int main(void) {
   calls(store->values);
   traps(store->values);
   stubs(store->values);
+  interpreter(store->values);
   arena(store->values);
   instances(store->values);
   CHECK(store->depth == 0 && store->owner == 0 && !store->running);
