@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from component_rt.features import Features
 from wit.errors import WitError
-from wit.names import is_kebab, is_package_label, is_semver, split_version, strong_key
+from wit.names import is_canonical_version, is_kebab, is_package_label, is_semver, split_version, strong_key
 
 __all__ = [
     "ExternLabel",
@@ -22,8 +22,6 @@ __all__ = [
     "parse_extern_name",
     "strong_key",
 ]
-
-_CANONICAL_VERSION = re.compile(r"[1-9][0-9]*|0\.[1-9][0-9]*|0\.0\.[1-9][0-9]*|0\.0\.0").fullmatch
 
 
 class InvalidName(ValueError):
@@ -106,7 +104,7 @@ def _words(words: str) -> None:
 
 
 def _version(version: str, features: Features) -> None:
-    if is_semver(version) or (features.canonical_names and _CANONICAL_VERSION(version)):
+    if is_semver(version) or (features.canonical_names and is_canonical_version(version)):
         return
     raise InvalidName(f"`{version}` is not a valid semver: {_semver_fault(version)}")
 
@@ -155,7 +153,7 @@ def check_implements(name: str, label: ExternLabel, implements: str, sort: str, 
 
 def check_version_suffix(name: str, label: ExternLabel, suffix: str) -> None:
     """The rules of the `versionsuffix` attribute. Raises `InvalidName`."""
-    if label.version is None or not _CANONICAL_VERSION(label.version):
+    if label.version is None or not is_canonical_version(label.version):
         raise InvalidName(f"name `{name}` is not valid with `versionsuffix`: it has no canonical version")
     whole = label.version + suffix
     try:

@@ -54,9 +54,11 @@ _is_label = re.compile(_LABEL).fullmatch
 _is_words = re.compile(_WORDS).fullmatch
 
 
-# Canonical versions (`1`, `0.2`, `0.0.3`, `0.0.0`) are no semver but may stand after `@` all the same.
-_match_canonical_version = re.compile(r"[1-9][0-9]*|0\.[1-9][0-9]*|0\.0\.[1-9][0-9]*|0\.0\.0").fullmatch
-_is_release = re.compile(r"(?:(?:0|[1-9][0-9]*)(?:\.(?!$)|$)){3}").fullmatch
+def _is_number(text: str) -> bool:
+    """Digits without leading zeros."""
+    return text.isascii() and text.isdecimal() and (text == "0" or text[0] != "0")
+
+
 # More digits than this is no version anybody publishes, and Python refuses to convert numbers of some thousand digits.
 _MAX_VERSION_LENGTH = 256
 
@@ -195,7 +197,15 @@ def strong_key(name: str) -> str:
 
 def is_canonical_version(text: str) -> bool:
     """Whether `text` is a canonical version: `1`, `0.2`, `0.0.3` or `0.0.0`."""
-    return _match_canonical_version(text) is not None
+    first, *rest = parts = text.split(".")
+    if not all(map(_is_number, parts)):
+        return False
+    # No semver, but what may stand after `@` all the same: up to the first number that is not zero, or three zeros.
+    return (
+        not rest
+        if first != "0"
+        else parts[1:] == ["0", "0"] or (len(parts) in (2, 3) and parts[-1] != "0" == parts[-2])
+    )
 
 
 def is_semver(text: str) -> bool:
@@ -203,7 +213,8 @@ def is_semver(text: str) -> bool:
     # The library's pattern lets digits of other scripts and a last newline pass.
     if not text.isascii() or len(text) > _MAX_VERSION_LENGTH or text[-1:] == "\n":
         return False
-    return _is_release(text) is not None or _semver().is_valid(text)
+    parts = text.split(".")
+    return (len(parts) == 3 and all(map(_is_number, parts))) or _semver().is_valid(text)
 
 
 def _semver() -> type[semver.Version]:
