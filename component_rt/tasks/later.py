@@ -50,8 +50,13 @@ class Later(Offered):
         else:
             self._then.append(tell)
 
-    def follow(self, future: GuestFuture | BlockingFuture) -> None:
-        """Take the value of a guest's future, from which nobody else may read, when it comes."""
+    def follow(
+        self, future: GuestFuture | BlockingFuture, lost: Callable[[BaseException | None], object] | None = None
+    ) -> None:
+        """Take the value of a guest's future, from which nobody else may read, when it comes.
+
+        `lost(error)` is called if it never will, with what ended the guest.
+        """
         reader = future._reader
 
         def look() -> None:
@@ -60,6 +65,10 @@ class Later(Offered):
                 value = reader.given.pop(0)[0]
                 reader.close()
                 self.set(value)
+            elif reader.at_end and not reader.closed:
+                reader.close()
+                if lost is not None:
+                    lost(reader.shared.source_error or reader.shared.failure)
 
         reader.wake = look
         reader.start(1)

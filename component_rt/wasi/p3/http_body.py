@@ -29,17 +29,34 @@ _NO_BODY = (204, 304)
 
 async def trailers_of(message: Request | Response) -> Outcome:
     """`Ok(fields or None)`, or `Err(error-code)`. Raises what ended the guest that should have told."""
+    return await _known(_taken(message))
+
+
+def _taken(message: Request | Response) -> Any:
+    """The trailers, or what they will be in. A guest that gives them has them taken at once."""
     value = message.trailers
+    if not hasattr(value, "_reader"):
+        return value
+    later = Later()
+
+    def lost(error: BaseException | None) -> None:
+        later.set(error if isinstance(error, WasmError) else WasmError("the future was dropped without a value"))
+
+    later.follow(value, lost)
+    return later
+
+
+async def _known(value: Any) -> Outcome:
+    found = value
     if isinstance(value, Later):
         event = trio.Event()
         value.then(lambda known: event.set())
         await event.wait()
-        found: Any = value.known
-    else:
-        try:
-            found = await value if isinstance(value, Awaitable) else value
-        except trio.BrokenResourceError as error:
-            raise _cause(error) from None
+        found = value.known
+    elif isinstance(value, Awaitable):
+        found = await value
+    if isinstance(found, WasmError):
+        raise found
     return found if isinstance(found, Ok) else Err(Case(found.value.label, found.value.value))
 
 
@@ -59,30 +76,37 @@ async def move(message: Request | Response, body: OutgoingBody, counted: bool = 
 
 
 async def _move(message: Request | Response, body: OutgoingBody, expected: int | None) -> Outcome | None:
-    trailers: Outcome | WasmError | None = None
+    # Trailers are taken while the contents come: a guest may want that before it ends these.
+    taken = _taken(message)
+    if not isinstance(taken, Awaitable):
+        return await _parts(message, body, expected, taken)
+    given = taken  # by Python code
+    taken = Later()
 
     async def take() -> None:
-        nonlocal trailers
         try:
-            trailers = await trailers_of(message)
+            taken.set(await _known(given))
         except WasmError as error:
-            trailers = error
+            taken.set(error)
 
     with unwrapping():
         async with trio.open_nursery() as nursery:
-            # A guest may want its trailers taken before it ends the contents.
             nursery.start_soon(take)
-            outcome = await _contents(message, body, expected)
-            if not isinstance(outcome, Ok):
-                nursery.cancel_scope.cancel()
+            outcome = await _parts(message, body, expected, taken)
+            nursery.cancel_scope.cancel()
+    return outcome
+
+
+async def _parts(
+    message: Request | Response, body: OutgoingBody, expected: int | None, trailers: Any
+) -> Outcome | None:
+    outcome = await _contents(message, body, expected)
     if not isinstance(outcome, Ok):
         return outcome
-    if isinstance(trailers, WasmError):
-        raise trailers
-    assert trailers is not None
-    if isinstance(trailers, Err):
-        return trailers
-    body.complete(trailers.value)
+    found = await _known(trailers)
+    if isinstance(found, Err):
+        return found
+    body.complete(found.value)
     return Ok(None)
 
 

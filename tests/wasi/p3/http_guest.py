@@ -12,6 +12,7 @@ What it does depends on the first letter of the path:
 | `/size` | says that there are 10 bytes, and writes 5 |
 | `/ok` | how many transmissions were good and bad so far, as two bytes |
 | `/denied`, `/trap`, `/after` | an error; a trap; a trap after it has returned an empty response |
+| `/broken` | writes `hello`, and traps where the trailers should come |
 """
 
 from __future__ import annotations
@@ -162,6 +163,12 @@ _CODE = r"""
       (call $write (call $high (local.get $body)) (local.get $at) (local.get $n))
       (call $end (call $high (local.get $trailers)) (local.get $end))
       (call $count (i32.load (i32.const 100))))
+    (func $broken (local $body i64) (local $trailers i64)
+      (local.set $body (call $body.new))
+      (local.set $trailers (call $trailers.new))
+      (call $ok (call $respond (call $fields) (i32.const 1) (call $low (local.get $body)) (call $low (local.get $trailers))))
+      (call $write (call $high (local.get $body)) (i32.const 1024) (i32.const 5))
+      (unreachable))
     (func $empty (param $status i32) (local $trailers i64) (local $response i32)
       (local.set $trailers (call $trailers.new))
       (local.set $response (call $respond (call $fields) (i32.const 0) (i32.const 0) (call $low (local.get $trailers))))
@@ -237,6 +244,7 @@ _CODE = r"""
           (i32.store8 (i32.const 601) (global.get $bad))
           (call $text (local.get $fields) (i32.const 600) (i32.const 2))
           (return)))
+      (if (i32.eq (local.get $letter) (i32.const 98)) (then (call $broken) (return)))
       (if (i32.eq (local.get $letter) (i32.const 110)) (then (call $empty (i32.const 204)) (return)))
       (if (i32.eq (local.get $letter) (i32.const 97)) (then (call $empty (i32.const 200)) (unreachable)))
       (call $denied))

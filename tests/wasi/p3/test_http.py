@@ -247,10 +247,14 @@ def test_guests_that_fail(handler: rt.Component, caplog: pytest.LogCaptureFixtur
         assert await server.outcomes() == (0, 0), "a new instance"
         assert await server.ask("/after") == (200, b"")
         assert await server.outcomes() == (0, 0), "a new instance"
+        answer = await server.talk(b"GET /broken HTTP/1.1\r\nhost: me\r\n\r\n")
+        assert answer.endswith(b"\r\nhello\r\n"), "a body that is cut short is not completed"
+        await server.settled()
+        assert await server.outcomes() == (0, 0), "a new instance"
 
     with caplog.at_level(logging.ERROR):
         run(handler, use)
-    assert [record.getMessage().splitlines()[0] for record in caplog.records] == ["the guest failed: unreachable"] * 2
+    assert [record.getMessage().splitlines()[0] for record in caplog.records] == ["the guest failed: unreachable"] * 3
 
 
 @pytest.mark.parametrize("concurrent", [1, 2, 3])
