@@ -4,7 +4,7 @@ python -m tests.robustness.differential --count 2000 [--seed 1] [--tier lazy|off
     [--memories] [--transfers] [--shapes]
 
 Tier "every" runs each module in the interpreter, in the interpreter with a budget that is soon used up, so that entries and loops go on in
-quick code, and in quick code; there, traps have to have the same backtraces.
+quick code, and in quick code; there, traps have to have the same backtraces, and where fuel is counted calls take the same.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ def _trap(name: str) -> str:
 
 # Below the size of the stack that the other engine sets aside for asynchronous calls, which it insists on.
 _STACK = 1_900_000
+_FUEL = 1 << 40
 
 
 class Difference(Exception):
@@ -119,18 +120,35 @@ class _Theirs:
 class _Ours:
     def __init__(self, engine: core_rt.Engine, module: core_rt.Module) -> None:
         self.store = core_rt.Store(engine)
+        self.counted = engine.config.consume_fuel
+        self.used = 0
+        """Fuel that the last call took, if it is counted."""
+        self._fill()
         self.exports = core_rt.Linker(engine).instantiate(self.store, module).exports
         self.frames: tuple[tuple[int, int | None], ...] = ()
         """Those of the last trap."""
 
+    def _fill(self) -> None:
+        if self.counted:
+            self.store.fuel = _FUEL
+
     def call(self, name: str, arguments: tuple[int, ...]) -> tuple[str, list[object]]:
         self.exports["reset"].call_raw([])
         self.frames = ()
+        self._fill()
+        try:
+            return self._call(name, arguments)
+        finally:
+            self.used = _FUEL - self.store.fuel if self.counted else 0
+
+    def _call(self, name: str, arguments: tuple[int, ...]) -> tuple[str, list[object]]:
         try:
             return "ok", list(self.exports[name].call_raw(list(arguments)))
         except core_rt.Trap as trap:
             self.frames = tuple([(frame.function, frame.offset) for frame in trap.frames])
-            if trap.code is core_rt.TrapCode.MEMORY_OUT_OF_BOUNDS:  # quick code may load later, when the value is wanted
+            if (
+                trap.code is core_rt.TrapCode.MEMORY_OUT_OF_BOUNDS
+            ):  # quick code may load later, when the value is wanted
                 self.frames = ((self.frames[0][0], None), *self.frames[1:])
             return _trap(trap.code.name), []
         except core_rt.GuestException:
@@ -155,19 +173,23 @@ class Tier:
 
 
 def tiers_of(name: str, index: int) -> list[Tier]:
-    """What a case is run in; the budget where that is small depends on the case, and whether the guest waits for quick code."""
+    """What a case is run in; the budget where that is small depends on the case, and whether the guest waits for quick code, and whether
+    fuel is counted."""
     if name != "every":
         return [Tier(name, _engine(name))]
     interpreted.BUDGET_PER_WORD = 0  # type: ignore[misc]
     compiled._WAIT_WORDS = 0 if index % 4 == 3 else 1 << 40  # type: ignore[misc]
     # No tick, so that nothing is optimised meanwhile: that code has fewer frames.
-    lazy, off = _engine("lazy", tick_seconds=3600), _engine("off", tick_seconds=3600)
+    lazy, off = (_engine(one, tick_seconds=3600, consume_fuel=index % 3 == 0) for one in ("lazy", "off"))
     return [Tier("lazy", lazy, 1 << 40), Tier("off", off), Tier("leaving", lazy, index % 13)]
 
 
 @functools.cache
-def _engine(tiers: str, tick_seconds: float = 0.01) -> core_rt.Engine:
-    return core_rt.Engine(core_rt.Config(tiers=tiers, cache=False, max_wasm_stack=_STACK, tick_seconds=tick_seconds))
+def _engine(tiers: str, tick_seconds: float = 0.01, consume_fuel: bool = False) -> core_rt.Engine:
+    config = core_rt.Config(
+        tiers=tiers, cache=False, max_wasm_stack=_STACK, tick_seconds=tick_seconds, consume_fuel=consume_fuel
+    )
+    return core_rt.Engine(config)
 
 
 def compare(tiers: Sequence[Tier], generated: Generated) -> str:
@@ -192,9 +214,9 @@ def compare(tiers: Sequence[Tier], generated: Generated) -> str:
                     raise Difference(
                         f"{tier} call {number} {name}{arguments}: {got_outcome} {got}, wanted {outcome} {wanted}"
                     )
-                frames[tier] = ours.frames
+                frames[tier] = ours.used, ours.frames
             if len(set(frames.values())) > 1:
-                raise Difference(f"backtraces of call {number} {name}{arguments}: {frames}")
+                raise Difference(f"fuel or backtraces of call {number} {name}{arguments}: {frames}")
         for ours in mine.values():
             _compare_state(ours, theirs)
     finally:
