@@ -70,6 +70,7 @@ class Later(Offered):
                 if lost is not None:
                     lost(reader.shared.source_error or reader.shared.failure)
 
+        reader.be_passive()
         reader.wake = look
         reader.start(1)
 
