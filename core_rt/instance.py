@@ -171,10 +171,9 @@ class Instance:
             store.refs.make_room()  # constant expressions make objects, and nothing may be collected among them
         for index in late.tags:
             self._items["tag", index] = Tag.at(store, decoded.tags[index], self._place("tag", index))
-        if late.sums:
-            words = ffi.cast("uint64_t *", self.base)
-            for place, source, addend, mask in late.sums:
-                words[place] = ffi.cast("uint64_t *", words[source])[0] + addend & mask
+        words = ffi.cast("uint64_t *", self.base)
+        for place, source, addend, mask in late.sums:
+            words[place] = ffi.cast("uint64_t *", words[source])[0] + addend & mask
         for index, init in late.globals:
             raw = evaluate(self, init)
             place = ffi.cast("uint64_t *", self._place("global", index))
@@ -187,6 +186,12 @@ class Instance:
         if late.passive:
             self._keep_segments(late.passive)
         try:
+            for put in late.puts:
+                start = put.addend
+                if put.source is not None:
+                    start = ffi.cast("uint64_t *", words[put.source])[0] + start & put.mask
+                table = words[put.table] if put.imported else self.base + 8 * put.table
+                native.put_segment(store.context, table, self.template.plan, self.base, put.segment, start)
             if late.elements:
                 self._put_segments(late.elements)
             if late.data:
@@ -238,7 +243,10 @@ class Instance:
         table = self.table(segment.table)
         start = evaluate(self, segment.offset or [])
         if segment.func_indices is not None and table.functions:
-            table.put_segment(start, number, segment.length, self)
+            functions = self.template.functions
+            assert functions is not None
+            place = functions.segments + functions.places[number]
+            native.put_segment(self.store.context, table.address, self.template.plan, self.base, place, start)
         else:
             table.check_range(start, segment.length)
             table.put_raw(start, [table.stored(raw) for raw in self.element_words(number)])

@@ -18,7 +18,6 @@ from core_rt.vm.constexpr import is_funcref
 from core_rt.vm.template import table_template
 
 if TYPE_CHECKING:
-    from core_rt.instance import Instance
     from core_rt.store import Store
 
 __all__ = ["Table"]
@@ -130,17 +129,6 @@ class Table:
             template = store.instance_of(owner).template
             assert template.functions is not None
             template.functions.tell(template.plan)
-
-    def put_segment(self, start: int, number: int, count: int, instance: Instance) -> None:
-        """An active segment of function indices, `count` of them: remembered, not made. Traps where it does not fit."""
-        self.check_range(start, count)
-        functions = instance.template.functions
-        if count and functions is not None:
-            ffi.memmove(self._elements + start, bytes(8 * count), 8 * count)
-            segment = functions.segments + functions.places[number]
-            native.put_segment(
-                self.store.context, self.definition, instance.template.plan, instance.base, segment, start
-            )
 
     def check_range(self, start: int, count: int) -> None:
         """Trap unless `count` elements from `start` exist."""

@@ -157,7 +157,7 @@ uint64_t vm_instantiate_linked(VMStoreContext *store, const VMTemplate *plan, ui
                                const uint64_t *bases);
 void vm_share(VMMemoryDefinition *to, const VMMemoryDefinition *from);
 int vm_table_grow(VMTableDefinition *table, uint64_t elements);
-int vm_table_segment(VMStoreContext *store, VMTableDefinition *table, const VMTemplate *plan, uint64_t context,
+int vm_table_segment(VMStoreContext *store, uint64_t table, const VMTemplate *plan, uint64_t context,
                      const VMTableSegment *segment, uint64_t start);
 uint64_t vm_table_settle(VMStoreContext *store, VMTableDefinition *table, uint64_t start, uint64_t count);
 uint64_t vm_keep(VMStoreContext *store, uint64_t size);

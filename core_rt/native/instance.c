@@ -231,10 +231,14 @@ int vm_table_grow(VMTableDefinition *table, uint64_t elements) {
   return 0;
 }
 
-/* An active segment of an instance's module is put into a table. Nonzero: no memory; elements that it covers are 0 already. */
-int vm_table_segment(VMStoreContext *store, VMTableDefinition *table, const VMTemplate *plan, uint64_t context,
+/* An active segment of an instance's module is put into the table at an address. 1: it does not fit; -1: no memory. */
+int vm_table_segment(VMStoreContext *store, uint64_t table, const VMTemplate *plan, uint64_t context,
                      const VMTableSegment *segment, uint64_t start) {
-  return place(store, table, plan, (VMContextHeader *)context, segment, start) ? 0 : -1;
+  VMTableDefinition *definition = (VMTableDefinition *)table;
+  if (start > definition->elements || segment->count > definition->elements - start) return 1;
+  if (!segment->count) return 0;
+  memset((uint64_t *)definition->base + start, 0, segment->count * sizeof(uint64_t));
+  return place(store, definition, plan, (VMContextHeader *)context, segment, start) ? 0 : -1;
 }
 
 static VMFuncRef *function_of(VMContextHeader *owner, const VMTemplate *plan, uint32_t index) {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from core_rt.errors import Trap, TrapCode
 from core_rt.native.lib import CData, exhausted, ffi, lib
 
 __all__ = [
@@ -88,9 +89,12 @@ def grow_table(table: CData, elements: int) -> bool:
     return lib.vm_table_grow(table, elements) == 0
 
 
-def put_segment(context: CData, table: CData, plan: CData, owner: int, segment: CData, start: int) -> None:
-    """Put a `VMTableSegment *` of the instance `owner` into a `VMTableDefinition *`, where elements are zero. `ExhaustionError`."""
-    if lib.vm_table_segment(context, table, plan, owner, segment, start):
+def put_segment(context: CData, table: int, plan: CData, owner: int, segment: CData, start: int) -> None:
+    """Put a `VMTableSegment *` of the instance `owner` into the `VMTableDefinition` at an address. Traps; `ExhaustionError`."""
+    status = lib.vm_table_segment(context, table, plan, owner, segment, start)
+    if status > 0:
+        raise Trap(TrapCode.TABLE_OUT_OF_BOUNDS)
+    if status:
         exhausted("no memory for a table")
 
 

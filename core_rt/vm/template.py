@@ -75,6 +75,19 @@ class Functions:
 
 
 @record
+class Put:
+    """An active segment, a `VMTableSegment *`, of functions: which table it goes to (words: of the definition, or of the pointer to it that
+    was imported), and where there: at `addend`, and what the imported global adds that the word `source` points to."""
+
+    segment: Any
+    table: int
+    imported: bool
+    source: int | None
+    addend: int
+    mask: int
+
+
+@record
 class Late:
     """What is done for each instance, in this order."""
 
@@ -87,6 +100,8 @@ class Late:
     tables: Sequence[tuple[int, ConstExpr | None]] = ()
     passive: Sequence[tuple[int, int, int]] = ()
     """Data segments that `memory.init` may read: number, place in the module, length."""
+    puts: Sequence[Put] = ()
+    """All active segments that are left, where they are of the simple kind; otherwise they are among `elements`."""
     elements: Sequence[tuple[int, ElementSegment]] = ()
     data: bool = False
     """Active data segments are written one by one."""
@@ -248,7 +263,7 @@ def module_template(
     plan.put(s.VMContextHeader["type_ids"], native.address(type_ids))
     functions = Functions(decoded, layout, tail_stub)
     dropped = _elements(plan, decoded, functions, late)
-    if "elements" in late:  # if one of them traps, no data is written
+    if "elements" in late or "puts" in late:  # if one of them traps, no data is written
         images = {}
     plan.memories(decoded.memories[decoded.num_imported_memories :], decoded.num_imported_memories, images, reserved)
     plan.tables(decoded.tables[decoded.num_imported_tables :], decoded.num_imported_tables)
@@ -398,7 +413,30 @@ def _elements(plan: _Plan, decoded: DecodedModule, functions: Functions, late: d
     if rows:
         functions.segments = ffi.new("VMTableSegment[]", rows)
         plan.fields |= {"segments": functions.segments, "segment_count": begins}
+    puts = [_put(plan.layout, decoded, functions, number, segment) for number, segment in todo]
+    if puts and None not in puts and not tables:
+        late["puts"] = puts
+        del late["elements"]
+        dropped.update(functions.places)
     return frozenset(dropped)
+
+
+def _put(
+    layout: ModuleLayout, decoded: DecodedModule, functions: Functions, number: int, segment: ElementSegment
+) -> Put | None:
+    """How a segment is put into its table, if that is simple."""
+    if number not in functions.places or not is_funcref(decoded.tables[segment.table].element.heap):
+        return None
+    place = functions.segments + functions.places[number]
+    imported, at = layout.table(segment.table)
+    start, parts = constant_offset(segment.offset), sum_with_global(segment.offset or [])
+    if start is not None:
+        return Put(place, at // 8, imported, None, start, 0)
+    if parts is None or parts[0] >= decoded.num_imported_globals:
+        return None
+    source, addend, _ = parts
+    mask = (1 << 64 if decoded.tables[segment.table].is64 else 1 << 32) - 1
+    return Put(place, at // 8, imported, layout.global_(source)[1] // 8, addend, mask)
 
 
 def _data(plan: _Plan, decoded: DecodedModule, images: Mapping[int, Image], late: dict[str, Any]) -> None:
@@ -418,7 +456,13 @@ def _data(plan: _Plan, decoded: DecodedModule, images: Mapping[int, Image], late
             continue
         at = constant_offset(segment.offset)
         memory, length = segment.memory - decoded.num_imported_memories, segment.end - segment.start
-        if memory < 0 or at is None or "elements" in late or at + length > _size(decoded.memories[segment.memory]):
+        if (
+            memory < 0
+            or at is None
+            or "elements" in late
+            or "puts" in late
+            or at + length > _size(decoded.memories[segment.memory])
+        ):
             late["data"] = True
             return
         if length:

@@ -147,6 +147,23 @@ def test_elements_are_those_of_the_newest_segment(host_first: bool) -> None:
             assert own["t"].grow(2) == 8 and own["t"][8] is None and own["at"](6) == 3
 
 
+@pytest.mark.parametrize("at", [3, 5, -1])
+def test_what_segments_put_before_one_trapped_stays(at: int) -> None:
+    partly = module(
+        """(module (import "h" "t" (table 4 funcref)) (import "h" "g" (global $at i32)) (func $f (result i32) (i32.const 6))
+        (elem (i32.const 1) $f) (elem (global.get $at) $f $f) (elem (i32.const 0) $f))"""
+    )
+    with core_rt.Store(ENGINE) as store:
+        linker = core_rt.Linker(ENGINE)
+        own = LINKER.instantiate(store, module('(module (table (export "t") 4 funcref))')).exports
+        linker.define("h", "t", own["t"])
+        linker.define("h", "g", core_rt.Global(store, core_rt.GlobalType(core_rt.I32, False), at))
+        with pytest.raises(core_rt.Trap) as caught:
+            linker.instantiate(store, partly)
+        assert caught.value.code is core_rt.TrapCode.TABLE_OUT_OF_BOUNDS
+        assert own["t"][1]() == 6 and [own["t"][i] for i in (0, 2, 3)] == [None] * 3
+
+
 def test_what_is_imported_is_the_same_object_when_it_is_exported_again() -> None:
     world = World()
     first = world.load(
