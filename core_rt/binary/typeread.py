@@ -347,12 +347,13 @@ class TypeReader:
         """As `func_index`, `count` times."""
         reader, types = self.reader, self.types
         start = reader.pos
-        indices = reader.u32s(count)
-        if indices and max(indices) < len(types):
-            found = [types[index] for index in indices]
+        try:
+            found = [types[index] for index in reader.u32s(count)]
             if all(type_.kind == "func" for type_ in {*found}):
                 return found
-        reader.pos = start  # again, for the error that is to be raised
+        except (DecodeError, IndexError):
+            pass
+        reader.pos = start  # again, for the first error
         return [self.func_index() for _ in range(count)]
 
     def tag(self) -> TagType:

@@ -315,3 +315,10 @@ def test_many_bodies_are_delimited_as_few_are(monkeypatch):
     monkeypatch.setattr("core_rt.binary.reader.LONG", 1 << 30)
     assert decode_module(data).bodies == many
     assert [_outcome(case) for case in cases] == found
+
+
+def test_of_two_errors_in_a_list_of_types_the_first_is_told():
+    data = w.module(("type", w.vec([w.func_type()])), ("func", b"\x04\x00\x07\x00"))
+    with pytest.raises(ValidationError, match="unknown type 7") as error:
+        decode_module(data)
+    assert data[error.value.offset] == 7
