@@ -14,6 +14,7 @@ import gc
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -79,6 +80,8 @@ def count(row: Row, side: str) -> float:
         command += [sys.executable, "-m", "benchmarks.counts", "--child", _title(row), "--side", side]
         environment = os.environ | {"PYTHONHASHSEED": "0"}
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        if done.returncode < 0:  # valgrind cannot go on after the fault that a trap is, where a handler jumps away
+            raise Missing(f"the process died of {signal.Signals(-done.returncode).name} under valgrind")
         if done.returncode:
             reason = done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"exit code {done.returncode}"
             raise Missing(reason[8:]) if reason.startswith("Missing: ") else RuntimeError(done.stderr[-1500:])
