@@ -55,6 +55,8 @@ _NARROW: Final = frozenset((I32, F32))
 _NOT_HERE: Final = Uses.TAIL_CALLS | Uses.REFS | Uses.EXCEPTIONS | Uses.GC | Uses.SIMD | Uses.ATOMICS
 _WORDS_MOST: Final = 0x7FFF
 """A branch on a comparison reaches so far."""
+_CODE_MOST: Final = 0x1_FFFF
+"""Instructions; more do not become so few words. What is translated here is bounded early, since bodies may be meant to harm."""
 _CONSTANTS_MOST: Final = 128
 """Constants that are copied to slots at each entry; others take a word where they are used."""
 _SLOTS_MOST: Final = 2000
@@ -167,7 +169,7 @@ class _Translator:
             if found is None:
                 self.offset = offset
                 handler = others.get(op)
-                if handler is None:
+                if handler is None or len(words) > _WORDS_MOST or len(stack) > _SLOTS_MOST:
                     raise _Declined
                 handler(self, imm)
                 continue
@@ -360,6 +362,8 @@ class _Translator:
         if label is self.labels[0]:
             self.emit_return()
             return
+        if len(self.words) > _WORDS_MOST:  # of a table, each branch may carry a thousand values
+            raise _Declined
         self.carry(label)
         self.goto(label, self.jump("BR"))
 
@@ -418,9 +422,10 @@ class _Translator:
         """What all structured instructions begin with; returns the height below the parameters."""
         assigned = imm[2]
         stack = self.stack
-        for height, slot in enumerate(stack):
-            if slot in assigned and slot < self.count:
-                self.settle(height)
+        if not assigned.isdisjoint(stack):
+            for height, slot in enumerate(stack):
+                if slot in assigned:
+                    self.settle(height)
         return len(stack) - len(imm[0])
 
     def block(self, imm: tuple[Any, ...]) -> None:
@@ -718,7 +723,7 @@ _OTHERS: Final[dict[int, Callable[[_Translator, Any], None]]] = {
 
 
 def _suits(module: DecodedModule, body: FuncBody) -> bool:
-    if body.uses & _NOT_HERE:
+    if body.uses & _NOT_HERE or len(body.code) > _CODE_MOST:
         return False
     if body.uses & Uses.LOOPS and len(body.type.results) > 1:
         return False
@@ -788,7 +793,12 @@ def offsets_of(
     def watch(translator: _Translator) -> Iterator[Instr]:
         words = translator.words
         for instr in translator.body.code:
-            starts.append(len(words))
+            start = len(words)
+            for i in range(len(starts) - 1, -1, -1):  # words that became one with this instruction's are gone
+                if starts[i] <= start:
+                    break
+                starts[i] = start
+            starts.append(start)
             offsets.append(instr[2])
             yield instr
 

@@ -8,7 +8,7 @@ import pytest
 
 import core_rt
 from core_rt.interpret.operations import BRANCHES, FUSIBLE, KINDS
-from core_rt.interpret.translate import offsets_of, translate
+from core_rt.interpret.translate import _translated, offsets_of, translate
 from core_rt.opcodes import BY_CODE, BY_NAME, OPCODES
 from core_rt.validate.function import validate_body
 from core_rt.vm import words as w
@@ -264,6 +264,12 @@ def offset_of(found, module, body, name):
             "i32.rem_s",
         ),
         ("(i32.add (i32.const 1) (call 0 (local.get 0) (local.get 1) (i32.const 5)))", "CALL", "call"),
+        (
+            "(block (br_if 0 (i32.eqz (i32.eqz (i32.eqz (i32.lt_s (local.get 0) (i32.const 3)))))) (drop (i32.div_s (local.get 0) (local.get 1))))"
+            "(local.get 0)",
+            "I32_DIV_S",
+            "i32.div_s",
+        ),
         ("(memory.fill (local.get 0) (local.get 1) (local.get 2)) (local.get 0)", "MEMORY_FILL", "memory.fill"),
     ],
 )
@@ -326,3 +332,33 @@ def test_limits(translated):
     assert found.constant_count == 128 and names(found).count("CONST") == 300 - 128
     deep = "(block " * 300 + "(br_if 299 (i32.const 0))" + ")" * 300
     assert translated(f"(module (func {deep}))")[0] is not None
+
+
+def _read_on(module, body):
+    """How many instructions were looked at before the function was declined."""
+    seen = 0
+
+    def watch(translator):
+        nonlocal seen
+        for instr in body.code:
+            seen += 1
+            yield instr
+
+    assert _translated(module.decoded, module.layout, body, lambda type_: 0, False, watch) is None
+    return seen
+
+
+def test_what_is_meant_to_harm_is_declined_early(translated):
+    """Copies for each of a thousand values at every branch, and all operands looked at by every block, would take minutes and gigabytes."""
+    many = "i32 " * 1000
+    values = "(local.get 0)" * 1000
+    drops = "(drop)" * 1000
+    _, module, body = translated(
+        f"(module (type $t (func (result {many}))) (func (param i32) (block (type $t) {values} {'(br_if 0 (local.get 0))' * 5000}) {drops}))"
+    )
+    assert _read_on(module, body) < 1000 + 2 * 50
+    blocks = "(block (local.set 0 (local.get 0)))" * 5000
+    _, module, body = translated(f"(module (func (param i32) {'(local.get 0)' * 3000} {blocks} {'(drop)' * 3000}))")
+    assert _read_on(module, body) <= 3000 + 1
+    _, module, body = translated(f"(module (func (param i32) {'(drop (local.get 0))' * 70_000}))")
+    assert _read_on(module, body) == 0
