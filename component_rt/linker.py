@@ -76,7 +76,7 @@ class Linker:
         self.engine = engine
         self._definitions: dict[str, Any] = {}
         self._traps: weakref.WeakSet[Component] = weakref.WeakSet()
-        self._prepared: weakref.WeakKeyDictionary[Component, InstancePre] = weakref.WeakKeyDictionary()
+        self._prepared: dict[Component, InstancePre] = {}
 
     def define(self, name: str, item: Any) -> None:
         """Define an import: an interface (`"example:app/log"`, with or without version) or a function of the world.
