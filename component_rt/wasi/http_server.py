@@ -36,6 +36,8 @@ Guest = Callable[[IncomingRequest, ResponseOutparam], Awaitable[None]]
 _log = logging.getLogger("component_rt.serve")
 _WATCH_AFTER = 0.1
 """Seconds before the server looks whether the peer is still there; most guests answer sooner."""
+_TURNS = 3
+"""Of the loop, until what there is of a response goes out: a guest that is at it often has the next piece by then."""
 _LAST_SECONDS = 5.0
 """For a guest whose peer has gone: to notice and to tidy up."""
 
@@ -421,8 +423,14 @@ async def _finish(wire: Wire, head: h11.Request, response: OutgoingResponse) -> 
         return
     silent = head.method == b"HEAD" or response.status_code() in _NO_BODY
     pipe = body.pipe
+    turns = 0
     try:
         while (data := pipe.take(READ)) is not None:
+            if not data and turns < _TURNS:
+                turns += 1
+                await trio.lowlevel.checkpoint()
+                continue
+            turns = 0
             if not data:
                 await wire.flush()
                 await wait_any((pipe.readable,))
