@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from core_rt.compile.linked import LinkedCode
     from core_rt.compile.osr import LoopEntry
     from core_rt.compile.writer import Writer
-    from core_rt.interpret.translate import Loop
+    from core_rt.interpret.translator import Loop
     from core_rt.vm.layout import ModuleLayout
 
 __all__ = ["CompiledModule"]

@@ -17,7 +17,7 @@ from core_rt.validate.function import FuncBody, Uses, validate_body
 if TYPE_CHECKING:
     from core_rt.binary.model import DecodedModule
     from core_rt.compile.compiler import Compiler
-    from core_rt.interpret.translate import Loop
+    from core_rt.interpret.translator import Loop
     from core_rt.types import ValType
     from core_rt.vm.layout import ModuleLayout
 

@@ -13,7 +13,7 @@ from core_rt.record import record
 
 if TYPE_CHECKING:
     from core_rt.binary.model import DecodedModule
-    from core_rt.interpret.translate import Loop, Translation
+    from core_rt.interpret.translator import Loop, Translation
     from core_rt.native.lib import CData
     from core_rt.types import DefType
     from core_rt.validate.function import FuncBody
