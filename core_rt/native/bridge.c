@@ -10,7 +10,8 @@
  *     vm_interpret_entry                 compiled code -> interpreter: registers and stack to words
  *     vm_call_native, vm_call_loop       interpreter -> any code: words to registers and stack
  *
- * A result is in the first integer or vector register; several results are an array of ValRaw whose address is the last parameter. */
+ * A result is in the first integer or vector register; several results are an array of ValRaw whose address is the last parameter. The kinds
+ * of results stand behind the moves of parameters. */
 #include "shim.h"
 
 #define FUNCTION(name) "\n.p2align 4\n.globl " name "\n.hidden " name "\n.type " name ", %function\n" name ":\n"
@@ -211,9 +212,11 @@ void vm_call_native(const VMSignature *signature, void *vmctx, void *code, const
     else *(uint64_t *)(stack + at) = (uint64_t)several;
   }
   vm_invoke(code, &registers, stack, signature->stack_bytes);
-  if (signature->multiple)
-    for (uint32_t i = 0; i < signature->results; i++) results[i] = several[2 * i];
-  else if (signature->results) results[0] = result_of(moves[signature->params], &registers);
+  if (signature->multiple) {
+    const uint32_t *kinds = moves + signature->params + 1;
+    for (uint32_t i = 0; i < signature->results; i++) /* the host writes no more than a value has */
+      results[i] = kinds[i] == INTEGER32 || kinds[i] == FLOAT32 ? (uint32_t)several[2 * i] : several[2 * i];
+  } else if (signature->results) results[0] = result_of(moves[signature->params], &registers);
 }
 
 void vm_call_loop(const VMSignature *signature, void *vmctx, void *code, uint64_t *slots, uint64_t *results) {

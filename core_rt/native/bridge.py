@@ -52,8 +52,7 @@ def signature(params: Sequence[str], results: Sequence[str]) -> CData:
                 stack = (stack + 15) & -16
             moves.append(how | stack << 8)
             stack += 16 if how == _STACK16 else 8
-    if len(results) == 1:
-        moves.append(_IN_REGISTER[results[0]])
+    moves += [_IN_REGISTER[kind] for kind in results]
     block = ffi.new("uint32_t[]", _HEAD // 4 + len(moves))
     head = ffi.cast("VMSignature *", block)
     head.params = len(params)

@@ -124,11 +124,14 @@ def test_upper_halves_are_zeros(world):
     """Narrow values that come from elsewhere, with several results and without, are widened by doing nothing."""
     world.host("many", lambda: (-1, -2.5, -3), "", "i32 f32 i32")
     world.host("one", lambda x: x, "i32", "i32")
+    world.host("fill", lambda *values: None, "i64 i64 i64", "")
     exports = world.load("""(module
       (import "host" "many" (func $many (result i32 f32 i32)))
       (import "host" "one" (func $one (param i32) (result i32)))
+      (import "host" "fill" (func $fill (param i64 i64 i64)))  ;; of what is handed over, every bit
       (func $compiled (result i32 i32) (loop) (i32.const -5) (i32.const -6))
       (func (export "host") (result i64 i64 i64) (local i32 f32)
+        (call $fill (i64.const -1) (i64.const -1) (i64.const -1))
         (call $many) (local.set 0) (local.set 1) (i64.extend_i32_u)
         (i64.extend_i32_u (i32.reinterpret_f32 (local.get 1)))
         (i64.sub (i64.extend_i32_u (local.get 0)) (i64.extend_i32_u (call $one (i32.const -7)))))
@@ -259,8 +262,12 @@ def test_recursion_through_the_host(world):
     world.host("again", lambda n: exports["through"](n - 1) if n else 0, "i32", "i32")
     exports = world.load(DEEP)
     assert exports["through"](20) == 21
-    with pytest.raises((core_rt.Trap, RecursionError)):
-        exports["through"](-1)
+    world.linker = core_rt.Linker(world.engine)
+    world.host("again", lambda n: other["through"](n - 1) if n else exports["f"](-1), "i32", "i32")
+    other = world.load(DEEP)
+    with pytest.raises(core_rt.Trap) as caught:
+        other["through"](20)
+    assert caught.value.code is core_rt.TrapCode.STACK_OVERFLOW
     assert exports["through"](20) == 21
 
 
