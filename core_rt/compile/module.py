@@ -79,6 +79,8 @@ class CompiledModule:
         self._heat: Heat | None = None
         self.loop_entries: dict[int, LoopEntry] = {}
         """Address of a poll in quick code → how to go on in optimised code from there: see osr.py."""
+        self._bridged: dict[int, tuple[int, int]] = {}
+        """Where guests go on that were made to leave a loop → the defined function, the loop's byte offset in the module."""
         self.loops_left = 0
         """How often a guest went on in better code in the middle of a loop."""
         self.hot_units: list[StoredUnit] = []
@@ -293,6 +295,7 @@ class CompiledModule:
             view[: len(stub)] = stub
             self._arena.publish()
             self.generation += 1
+            self._bridged[address] = defined, offset
             self.loop_entries[pc] = LoopEntry(address, frame.mark_at, frame.mark)
 
     def _enter(
@@ -340,6 +343,9 @@ class CompiledModule:
             word = self.functions.lookup(pc)
             if word is not None:
                 return self.module.num_imported_funcs + word[0], word[1]
+        bridged = self._bridged.get(pc + 1)  # it stands there until it is resumed
+        if bridged is not None:
+            return self.module.num_imported_funcs + bridged[0], bridged[1]
         found = self._map.find(pc)
         if found is None:
             return None

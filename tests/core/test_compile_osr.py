@@ -178,6 +178,24 @@ def test_the_frame_that_was_left_does_not_show():
     engine.compiler.close()
 
 
+def test_a_frame_that_is_being_left_shows():
+    """The host may end the guest at the very tick."""
+    engine, instance = make(TRAPS, lambda: 1)
+    limit = time.monotonic() + 30
+
+    def on_interrupt():
+        if instance.module.compiled.loops_left or time.monotonic() > limit:
+            raise KeyError("enough")
+
+    instance.store.on_interrupt = on_interrupt
+    with pytest.raises(KeyError) as caught:
+        instance.exports["outside"]()
+    assert instance.module.compiled.loops_left == 1
+    first, second = [line for line in "\n".join(caught.value.__notes__).splitlines() if "@ 0x" in line]
+    assert "!go" in first and "!outside" in second
+    engine.compiler.close()
+
+
 STACKED = """(module
   (import "host" "on" (func $on (result i32)))
   (func (export "go") (param i32) (result i32) (local i32)
