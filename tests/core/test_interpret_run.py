@@ -11,6 +11,8 @@ import pytest
 import core_rt
 from core_rt.interpret.operations import KINDS
 from core_rt.opcodes import OPCODES
+from core_rt.types import I32, I64
+from core_rt.vm.backtrace import Backtrace
 from tests.core.support import wasm
 from tests.core.tiers import TIERS, world_of
 from tests.core.wasmbytes import func_type, leb, module, name, vec
@@ -418,3 +420,40 @@ def test_threads_share_a_module(world):
     for thread in threads:
         thread.join()
     assert results == [2000 * 2001 // 2] * 6
+
+
+def test_a_parked_guest_goes_on_in_other_threads(world):
+    """Interpreted frames hold nothing of the thread that they began in."""
+    store = world.store
+    asked = []
+
+    def ask(values):
+        asked.append(values[0])
+        return core_rt.PARK
+
+    world.linker.define("host", "ask", core_rt.Func.from_raw(store, core_rt.FuncType((I32,), (I64,)), ask))
+    exports = world.load("""(module (import "host" "ask" (func $ask (param i32) (result i64)))
+      (func $deeper (param i32) (result i64) (i64.add (i64.extend_i32_u (local.get 0)) (call $ask (local.get 0))))
+      (func (export "go") (param i32) (result i64) (local i64)
+        (loop $l
+          (local.set 1 (i64.add (i64.mul (local.get 1) (i64.const 10)) (call $deeper (local.get 0))))
+          (br_if $l (local.tee 0 (i32.sub (local.get 0) (i32.const 1)))))
+        (local.get 1)))""")
+    values = store.u64
+    state = [None]
+
+    def go_on():
+        values[0] = asked[-1] * 2
+        state[0] = store.resume(state[0])
+
+    for _ in range(3):
+        values[0] = 5
+        asked.clear()
+        state[0] = store.start(exports["go"].site)
+        while state[0] is not None:
+            assert len(Backtrace.of_fiber(store, state[0])()) == 2
+            thread = threading.Thread(target=go_on)
+            thread.start()
+            thread.join()
+        assert asked == [5, 4, 3, 2, 1]
+        assert values[0] == sum(3 * n * 10 ** (n - 1) for n in range(1, 6))
