@@ -28,7 +28,7 @@ from .generate import Generated, Signature, generate
 from .operators import F32, F64, I32, I64, V128
 from .supervise import Report, add_worker_options, run_worker, supervise
 
-__all__ = ["EXTRAS", "run", "their_engine"]
+__all__ = ["EXTRAS", "Ours", "run", "their_engine", "tiers_of"]
 
 EXTRAS = ("vectors", "references", "exceptions", "memories", "transfers", "shapes")
 # Where the other engine does not tell apart what the suites do.
@@ -117,7 +117,9 @@ class _Theirs:
         return self.exports[name].value(self.store)
 
 
-class _Ours:
+class Ours:
+    """An instance here."""
+
     def __init__(self, engine: core_rt.Engine, module: core_rt.Module) -> None:
         self.store = core_rt.Store(engine)
         self.counted = engine.config.consume_fuel
@@ -163,13 +165,13 @@ class Tier:
     engine: core_rt.Engine
     budget: int | None = None
 
-    def begin(self, generated: Generated) -> _Ours:
+    def begin(self, generated: Generated) -> Ours:
         """An instance whose functions run so."""
         module = core_rt.Module(self.engine, generated.wasm)
         functions = module.compiled.functions
         if self.budget is not None and functions is not None:
             functions.budget = self.budget
-        return _Ours(self.engine, module)
+        return Ours(self.engine, module)
 
 
 def tiers_of(name: str, index: int) -> list[Tier]:
@@ -225,7 +227,7 @@ def compare(tiers: Sequence[Tier], generated: Generated) -> str:
     return "traps" if traps else "equal"
 
 
-def _compare_state(ours: _Ours, theirs: _Theirs) -> None:
+def _compare_state(ours: Ours, theirs: _Theirs) -> None:
     kinds = {core_rt.I32: I32, core_rt.I64: I64, core_rt.F32: F32, core_rt.F64: F64, core_rt.V128: V128}
     for name, item in ours.exports.items():
         if isinstance(item, core_rt.Memory):

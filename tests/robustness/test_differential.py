@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 
 import pytest
 import wasmtime
 
+import core_rt
 from tests.robustness.generate import generate
 
 
@@ -42,6 +44,40 @@ def test_results_equal_those_of_wasmtime(tier, extras):
     assert not report.findings, str(report)
     assert report.cases == count
     assert report.outcomes["equal"] > count // 5
+
+
+def test_fuel_runs_out_at_the_same_place_in_every_tier(monkeypatch):
+    """Nothing is left undone, nothing more is done."""
+    from tests.robustness.differential import Ours, tiers_of
+
+    monkeypatch.setattr("core_rt.interpret.functions.BUDGET_PER_WORD", 0)
+    monkeypatch.setattr("core_rt.compile.module._WAIT_WORDS", 1 << 40)
+
+    def outcome(ours: Ours, name: str, arguments: tuple[int, ...], fuel: int) -> tuple[object, ...]:
+        ours.store.fuel = 100
+        ours.exports["reset"].call_raw([])
+        ours.store.fuel = fuel
+        try:
+            ended = "returned"
+            ours.exports[name].call_raw(list(arguments))
+        except core_rt.WasmError as error:
+            ended = type(error).__name__
+        values = [item.raw for item in ours.exports.values() if isinstance(item, core_rt.Global)]
+        return ended, ours.store.fuel, bytes(ours.exports["m"].data), *values
+
+    exhausted = 0
+    for index in range(0, 60, 3):  # those where fuel is counted
+        generated = generate(f"fuel/{index}", shapes=True)
+        rng = random.Random(index)
+        every = [tier.begin(generated) for tier in tiers_of("every", index)]
+        for name, _, arguments in generated.calls:
+            fuel = rng.randrange(100, 3000)
+            first, *others = [outcome(ours, name, arguments, fuel) for ours in every]
+            assert all(other == first for other in others), (index, name, fuel)
+            exhausted += first[0] == "ExhaustionError"
+        for ours in every:
+            ours.store.close()
+    assert exhausted > 20
 
 
 def test_component_values_lie_in_memory_as_those_of_wasmtime():
