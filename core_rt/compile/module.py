@@ -79,7 +79,7 @@ class CompiledModule:
         self._heat: Heat | None = None
         self.loop_entries: dict[int, LoopEntry] = {}
         """Address of a poll in quick code → how to go on in optimised code from there: see osr.py."""
-        self._bridged: dict[int, tuple[int, int]] = {}
+        self._bridged: dict[int, tuple[int, int | None]] = {}
         """Where guests go on that were made to leave a loop → the defined function, the loop's byte offset in the module."""
         self.loops_left = 0
         """How often a guest went on in better code in the middle of a loop."""
