@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from core_rt.compile.ahead import keep_hot
@@ -79,12 +79,12 @@ class Lane:
         self._work = work
         self._rest = rest
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self.thread: threading.Thread | None = None
 
     def put(self, job: _Job) -> None:
         """Add a job; starts the thread."""
-        with self._lock:
+        with self.lock:
             self._jobs.put(job)
             if self.thread is None:
                 self.thread = threading.Thread(target=self._run, name=self.name, daemon=True)
@@ -100,7 +100,7 @@ class Lane:
                     self._rest()
                     worked = False
                     continue
-                with self._lock:
+                with self.lock:
                     if not self._jobs.empty():
                         continue
                     self.thread = None
@@ -116,7 +116,7 @@ class Lane:
 
     def close(self) -> threading.Thread | None:
         """Have the thread end after what it is doing; returns it."""
-        with self._lock:
+        with self.lock:
             thread, self.thread = self.thread, None
             if thread is not None:
                 self._jobs.put(None)
@@ -145,6 +145,12 @@ class Background:
         self.failed = 0
         self.error: Exception | None = None
         """Why the last that failed did."""
+
+    def locks(self) -> Iterator[threading.Lock]:
+        """What the lanes may hold."""
+        yield self._lock
+        for lane in (self._quick, self._here, self._away):
+            yield lane.lock
 
     @property
     def pending(self) -> int:

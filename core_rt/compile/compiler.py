@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, final
 
 from core_rt import native
+from core_rt.compile.forks import watch
 from core_rt.compile.host import host_machine
 from core_rt.compile.image import load
 from core_rt.compile.signature import Signature, signature
@@ -20,6 +22,7 @@ from core_rt.types import DefType, FuncType, kind_of
 if TYPE_CHECKING:
     from core_rt.compile.background import Background
     from core_rt.compile.jit import Jit
+    from core_rt.compile.module import CompiledModule
 
 __all__ = ["Compiler"]
 
@@ -43,6 +46,22 @@ class Compiler:
         self._arena: CodeArena | None = None
         self._signatures: dict[int, Any] = {}
         self._trampolines: dict[tuple[str, str], int] = {}
+        self.modules: weakref.WeakSet[CompiledModule] = weakref.WeakSet()
+        watch(self)
+
+    def locks(self) -> Iterator[Any]:
+        """What threads that compile hold, in the order in which they take it; each is to be held before the next is asked for."""
+        yield self.lock
+        if self._jit is not None:
+            yield self._jit.lock
+        background = self.__dict__.get("background")
+        if background is not None:
+            yield from background.locks()
+
+    def ask_again(self) -> None:
+        """In the child of a fork: what was asked of threads that are the parent's has to be asked again."""
+        for module in list(self.modules):
+            module.ask_again()
 
     @cached_property
     def background(self) -> Background:

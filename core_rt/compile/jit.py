@@ -80,14 +80,14 @@ class Jit:
         self.machine = machine or host_machine()
         self.verify = verify
         self.opt_level = opt_level
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self._context: Any = None
         self._context_uses = 0
 
     @property
     def is_busy(self) -> bool:
         """Whether who compiles now waits for another."""
-        return self._lock.locked()
+        return self.lock.locked()
 
     @property
     def processor(self) -> tuple[str, str]:
@@ -106,37 +106,41 @@ class Jit:
 
     def compile(self, text: str, *, optimise: bool = False, registers: bool = False) -> bytes:
         """The ELF object for a module in LLVM text. Raises `EngineBug` when LLVM refuses the text."""
-        with self._lock:
-            machine = self._target_machine(self.opt_level if optimise else int(registers))
-            try:
-                module = llvm.parse_assembly(text, self._fresh_context())
-                if self.verify:
-                    module.verify()
-            except RuntimeError as error:
-                raise EngineBug(f"LLVM refused generated code: {error}") from error
-            if optimise and self.opt_level:
-                options = llvm.create_pipeline_tuning_options(speed_level=self.opt_level)
-                # Guest memory is volatile, so unrolling finds nothing to merge; it cost up to 10 % where it doubled dispatch loops.
-                options.loop_unrolling = False
-                builder = llvm.create_pass_builder(machine, options)
-                builder.getModulePassManager().run(module, builder)
-            code: bytes = machine.emit_object(module)
-            module.close()
-            return code
+        with self.lock:
+            return self._compile(text, optimise, registers)
+
+    def _compile(self, text: str, optimise: bool, registers: bool) -> bytes:
+        # What dies at the end of this goes through LLVM once more, which must not happen without the lock.
+        machine = self._target_machine(self.opt_level if optimise else int(registers))
+        module = self._module(text, machine, optimise)
+        code: bytes = machine.emit_object(module)
+        module.close()
+        return code
+
+    def _module(self, text: str, machine: Any, optimise: bool) -> Any:
+        """LLVM's module for a text, after all passes."""
+        try:
+            module = llvm.parse_assembly(text, self._fresh_context())
+            if self.verify:
+                module.verify()
+        except RuntimeError as error:
+            raise EngineBug(f"LLVM refused generated code: {error}") from error
+        if optimise and self.opt_level:
+            options = llvm.create_pipeline_tuning_options(speed_level=self.opt_level)
+            # Guest memory is volatile, so unrolling finds nothing to merge; it cost up to 10 % where it doubled dispatch loops.
+            options.loop_unrolling = False
+            builder = llvm.create_pass_builder(machine, options)
+            builder.getModulePassManager().run(module, builder)
+        return module
 
     def assembly(self, text: str, *, optimise: bool = False, registers: bool = False) -> str:
         """Assembly text, to read."""
-        with self._lock:
+        with self.lock:
             machine = self._target_machine(self.opt_level if optimise else int(registers))
-            module = llvm.parse_assembly(text, self._fresh_context())
-            if optimise and self.opt_level:
-                options = llvm.create_pipeline_tuning_options(speed_level=self.opt_level)
-                builder = llvm.create_pass_builder(machine, options)
-                builder.getModulePassManager().run(module, builder)
-            result: str = machine.emit_assembly(module)
+            result: str = machine.emit_assembly(self._module(text, machine, optimise))
             return result
 
     def close(self) -> None:
         """Free LLVM's context; the `Jit` may still be used and makes it again."""
-        with self._lock:
+        with self.lock:
             self._context = None

@@ -92,6 +92,7 @@ class CompiledModule:
         self.complete = False
         """Whether all functions have code that was made ahead."""
         config = compiler.config
+        compiler.modules.add(self)
         self.functions: Functions | None = None
         """Those that are interpreted; None where none is."""
         if config.tiers == "lazy":
@@ -178,6 +179,11 @@ class CompiledModule:
             self._quick += 1
             self._seconds += time.perf_counter() - started
         self.compiler.note_quick()
+
+    def ask_again(self) -> None:
+        """Whoever made code for this module in the background does so no more."""
+        if self.functions is not None:
+            self.functions.ask_again()
 
     def compile(self, entry: int) -> None:
         """Make the code for an entry of the table, if it has none. Raises `DecodeError` or `ValidationError`."""

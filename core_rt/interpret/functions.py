@@ -157,6 +157,11 @@ class Functions:
         """Machine code that was asked for is there."""
         self._ready.add(defined)
 
+    def ask_again(self) -> None:
+        """What was to come never will."""
+        self._lock = threading.Lock()  # a thread that is no more may have held it
+        self._ready.update(self._functions)
+
     def wake(self) -> None:
         """Have functions look for the code that is there. Called often: a guest that runs in another thread may write what it had counted
         down to over what is written here."""
