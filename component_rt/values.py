@@ -25,7 +25,18 @@ import attrs
 from component_rt import types as t
 from wit.names import kebab_to_camel, kebab_to_shouty, kebab_to_snake
 
-__all__ = ["Case", "Err", "Ok", "Some", "VariantValue", "adopt", "adopt_variant", "class_of", "is_nominal"]
+__all__ = [
+    "Case",
+    "Err",
+    "Ok",
+    "Some",
+    "VariantValue",
+    "adopt",
+    "adopt_variant",
+    "class_of",
+    "is_nominal",
+    "outcome_of",
+]
 
 T = TypeVar("T")
 C = TypeVar("C", bound=type)
@@ -219,3 +230,12 @@ def _member_class(make: Any, of: t.ValType, name: str, members: list[tuple[str, 
 
 
 _MAKERS: dict[str, Callable[..., type]] = {"record": _record, "variant": _variant, "enum": _enum, "flags": _flags}
+
+
+def outcome_of(result: Any, error: BaseException | None) -> tuple[Any, Err | None]:
+    """Result, or `Err`; any other error is raised."""
+    if error is None:
+        return result, None
+    if isinstance(error, Err):
+        return None, error
+    raise error

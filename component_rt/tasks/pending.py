@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, final
 import trio
 
 from component_rt.tasks.scheduler import call_of
-from component_rt.values import Err
+from component_rt.values import Err, outcome_of
 
 if TYPE_CHECKING:
     from component_rt.tasks.calls import HostCall
@@ -92,11 +92,7 @@ class Pending:
 
     def outcome(self) -> tuple[Any, Err | None]:
         """Result, or `Err`. Raises what the function raised otherwise."""
-        if self._error is None:
-            return self._result, None
-        if isinstance(self._error, Err):
-            return None, self._error
-        raise self._error
+        return outcome_of(self._result, self._error)
 
 
 def _nothing() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Generator, Sequence
 from types import CodeType
 from typing import Any, TypeVar, final
 
-from component_rt.values import Err
+from component_rt.values import Err, outcome_of
 from core_rt.errors import StoreError
 
 __all__ = ["Sources", "Wait", "Waits", "drivable", "driving", "is_drivable"]
@@ -110,11 +110,7 @@ class Wait:
 
     def outcome(self) -> tuple[Any, Err | None]:
         """Result, or `Err`. Raises what the coroutine raised otherwise."""
-        if self._error is None:
-            return self._result, None
-        if isinstance(self._error, Err):
-            return None, self._error
-        raise self._error
+        return outcome_of(self._result, self._error)
 
     def result(self) -> Any:
         """The result. Raises what the coroutine raised."""

@@ -162,12 +162,7 @@ class Unit:
         head = f"define hidden {sig.declare(convention, name)} {'#1' if careful else '#0'}"
         if f.catches and not careful:  # the landing's stack pointer is that of one frame
             head += " noinline"
-        if self.lines:
-            head += self._write_with_lines(f, name)
-        elif self.fuel:
-            write_body_counting(f)
-        else:
-            write_body(f)
+        head += self._write(f, name)
         self._texts.append(f.text(head + " {"))
         if tail:
             self._texts.append(self._forward(sig, "", f"f{defined}", f"tailcc {sig.result} @t{defined}", ""))
@@ -182,19 +177,17 @@ class Unit:
         f = Emitter(self, body, sig, offset, source)
         name = f"f{defined}.loop{offset}"
         head = f"define hidden {sig.result} @{name}(ptr %0, ptr %frame) #0"
-        if self.lines:
-            head += self._write_with_lines(f, name)
-        elif self.fuel:
-            write_body_counting(f)
-        else:
-            write_body(f)
+        head += self._write(f, name)
         if not f.resume_label:
             return None
         self._texts.append(f.text(head + " {"))
         return name
 
-    def _write_with_lines(self, f: Emitter, name: str) -> str:
-        """Write a body with debug locations; returns what the head of the function says of them."""
+    def _write(self, f: Emitter, name: str) -> str:
+        """Write a body; returns what the head of the function says of its debug locations."""
+        if not self.lines:
+            (write_body_counting if self.fuel else write_body)(f)
+            return ""
         scope = self._node(
             f'distinct !DISubprogram(name: "{name}", scope: !11, file: !11, line: 1, type: !12, unit: !10, spFlags: DISPFlagDefinition)'
         )
