@@ -12,6 +12,9 @@ from core_rt.compile import CompiledModule
 from core_rt.compile import module as compiled_module
 from tests.core.support import wasm
 
+# Newer Pythons warn of just what is tested here.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+
 GUEST = wasm(
     "(module "
     + "".join(

@@ -315,6 +315,7 @@ def test_what_is_closed_meanwhile(monkeypatch, how):
     assert engine.compiler.background.error is None
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 @pytest.mark.parametrize("began", [False, True])
 def test_a_child_process_compiles_itself(monkeypatch, began):
     """After a fork the lanes are the parent's, if it had any."""
