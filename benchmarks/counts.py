@@ -3,7 +3,7 @@
 Times of short paths move with the machine's load; the number of instructions hardly does. Each side of a row runs in a
 process of its own under `valgrind --tool=callgrind`, which writes out what it has counted whenever `ctermid` is called:
 once before the calls that are counted, and once after them. What runs in other processes is not counted, what other
-threads of the process do is. Guests are not interruptible while they are counted: valgrind cannot go on after the fault that
+threads of the process do is. Guests run as machine code from their first call, as they do elsewhere after some thousand. They are not interruptible while they are counted: valgrind cannot go on after the fault that
 an interrupt is (a poll itself is one load).
 """
 
@@ -22,6 +22,8 @@ import time
 from pathlib import Path
 
 import core_rt
+from component_rt.canon import adapt
+from core_rt.interpret import functions
 
 from .rows import Missing, Pair, Row, rows
 
@@ -36,6 +38,8 @@ def _child(title: str, side: str) -> int:
     defaults = core_rt.Config.__init__.__kwdefaults__
     assert defaults is not None and defaults["epoch_interruption"] is True
     defaults["epoch_interruption"] = False
+    functions.BUDGET = -(1 << 40)
+    adapt.CALLS_BEFORE_COMPILING = 1
     with found[0].prepare() as pair:
         if not isinstance(pair, Pair):
             raise Missing("the row measures itself")
