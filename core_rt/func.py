@@ -16,13 +16,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from core_rt import native
+from core_rt.kinds import kind_of
 from core_rt.native import ffi
 from core_rt.types import DefType, FuncType
 from core_rt.values import (
     bits_to_raw,
     from_raw,
     integer,
-    kind_of,
     number,
     raw_to_bits,
     reference_from_raw,

@@ -40,7 +40,6 @@ __all__ = [
     "I31REF",
     "I32",
     "I64",
-    "KINDS",
     "MAX_SUBTYPE_DEPTH",
     "NULLEXNREF",
     "NULLEXTERNREF",
@@ -69,7 +68,6 @@ __all__ = [
     "ValType",
     "VecType",
     "defaultable",
-    "kind_of",
     "matches_composite",
     "matches_def",
     "matches_extern",
@@ -695,13 +693,3 @@ def matches_extern(actual: ExternType, wanted: ExternType) -> bool:
             return actual.content is wanted.content
         return matches_val(actual.content, wanted.content)
     return isinstance(actual, TagType) and actual.type is wanted.type
-
-
-KINDS: Final[dict[object, str]] = {I32: "i32", I64: "i64", F32: "f32", F64: "f64", V128: "v128"}
-
-
-def kind_of(type_: ValType) -> str:
-    """`i32 i64 f32 f64 v128 func ref`."""
-    if isinstance(type_, RefType):
-        return "func" if top_of(type_.heap) is AbsHeap.FUNC else "ref"
-    return KINDS[type_]

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from core_rt.errors import EngineBug, StoreError
 from core_rt.types import F32, F64, I32, I64, V128, AbsHeap, RefType, ValType, matches_heap, top_of
-from core_rt.types import KINDS as KINDS
-from core_rt.types import kind_of as kind_of
 
 if TYPE_CHECKING:
     from core_rt.store import Store

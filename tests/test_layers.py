@@ -12,7 +12,7 @@ from tests.imports import Import, imports_of, python_files
 
 # Lowest first; a module may import from its own layer and from those before it. A name with a dot goes before its package.
 CORE_LAYERS = (
-    {"errors", "record", "collector", "types", "config", "limits", "opcodes"},
+    {"errors", "record", "collector", "types", "kinds", "config", "limits", "opcodes"},
     {"native"},
     {"binary", "validate", "vm"},
     {"interpret"},

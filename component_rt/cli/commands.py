@@ -167,33 +167,17 @@ def run(file: Path, args: tuple[str, ...], invoke: str | None, argv0: str | None
     sys.exit(code)
 
 
+def _number(name: str, help: str) -> Callable[..., Any]:
+    """An option that is a number from 1 on, 1 where it is not given."""
+    return click.option(name, type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help=help)
+
+
 @cli.command()
 @click.argument("file", type=_WASM)
 @click.option("--addr", default="127.0.0.1:8080", show_default=True, metavar="HOST:PORT", help="Where to listen.")
-@click.option(
-    "--reuse",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Requests that an instance handles, one after the other, before it is replaced.",
-)
-@click.option(
-    "--concurrent",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="With --reuse: requests that an instance of WASI 0.3 handles at the same time.",
-)
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Processes that serve; one uses little more than one core.",
-)
+@_number("--reuse", "Requests that an instance handles, one after the other, before it is replaced.")
+@_number("--concurrent", "With --reuse: requests that an instance of WASI 0.3 handles at the same time.")
+@_number("--workers", "Processes that serve; one uses little more than one core.")
 @click.option("--max-requests", type=click.IntRange(min=1), default=100, show_default=True, help="Handled at once.")
 @click.option("--max-body", type=SIZE, help="The largest body of a request, for example 10MiB [default: any].")
 @click.option("--max-headers", type=SIZE, default="64KiB", show_default=True, help="All headers of a request together.")

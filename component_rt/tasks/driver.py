@@ -99,9 +99,7 @@ class AsyncStore(Store):
         self._handed: tuple[Pending, Any] | None = None
         """A host function that holds up the call which is being run so."""
         self.scheduler.notify = self.notify
-        # Without epochs compiled code sees no ticks; what interpreted code sees must not count either.
-        if engine.config.epoch_interruption:
-            self.core.on_interrupt = self._interrupted
+        self.core.on_interrupt = self._interrupted
 
     # ------------------------------------------------------------------------------------------------ life
 

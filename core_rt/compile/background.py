@@ -179,10 +179,11 @@ class Background:
                 continue
             assert isinstance(hot, Hot)
             try:
-                compiled.leave_interpreter(hot.function, hot.loop)
+                made = compiled.leave_interpreter(hot.function, hot.loop)
             except Exception as failure:  # as below
                 self.error = failure
-            else:
+                continue
+            if made:
                 assert compiled.functions is not None
                 compiled.functions.ready(hot.function)
                 compiled.generation += 1

@@ -16,8 +16,9 @@ from core_rt.compile.host import host_machine
 from core_rt.compile.image import load
 from core_rt.compile.signature import Signature, signature
 from core_rt.config import Config
+from core_rt.kinds import kind_of
 from core_rt.native import CodeArena
-from core_rt.types import DefType, FuncType, kind_of
+from core_rt.types import DefType, FuncType
 
 if TYPE_CHECKING:
     from core_rt.compile.background import Background

@@ -22,7 +22,8 @@ _Lock: TypeAlias = "threading.Lock | threading.RLock"
 _PATIENCE: Final = 60.0
 """Seconds that a fork waits for a lock, at most."""
 _compilers: weakref.WeakSet[Compiler] = weakref.WeakSet()
-_held = ExitStack()
+_own = threading.local()
+"""Of the thread that forks: `held`, what it holds meanwhile. Others may want to fork as well."""
 
 
 def watch(compiler: Compiler) -> None:
@@ -31,17 +32,22 @@ def watch(compiler: Compiler) -> None:
 
 
 def _before() -> None:
+    _own.held = held = ExitStack()
     for compiler in list(_compilers):
         # In the order in which threads take them.
         for lock in compiler.locks():
             if lock.acquire(timeout=_PATIENCE):
-                _held.callback(lock.release)
+                held.callback(lock.release)
+
+
+def _after() -> None:
+    _own.held.close()
 
 
 def _in_child() -> None:
-    _held.close()
+    _after()
     for compiler in list(_compilers):
         compiler.ask_again()
 
 
-os.register_at_fork(before=_before, after_in_parent=_held.close, after_in_child=_in_child)
+os.register_at_fork(before=_before, after_in_parent=_after, after_in_child=_in_child)

@@ -96,7 +96,9 @@ class CompiledModule:
         self.functions: Functions | None = None
         """Those that are interpreted; None where none is."""
         if config.tiers == "lazy":
-            self.functions = Functions(module, layout, compiler.signature, fuel=config.consume_fuel)
+            self.functions = Functions(
+                module, layout, compiler.signature, fuel=config.consume_fuel, polls=config.epoch_interruption
+            )
 
     # ------------------------------------------------------------------------------------------- addresses
 
@@ -157,19 +159,22 @@ class CompiledModule:
         config = self.compiler.config
         return config.epoch_interruption and (functions.words(defined) > _WAIT_WORDS or not self.compiler.is_ready)
 
-    def leave_interpreter(self, defined: int, loop: int) -> None:
-        """Make quick code for a function that is interpreted, or, unless `loop` is -1, for a loop in which the interpreter goes round."""
+    def leave_interpreter(self, defined: int, loop: int) -> bool:
+        """Make quick code for a function that is interpreted, or, unless `loop` is -1, for a loop in which the interpreter goes round.
+
+        False if there can be none: the interpreter goes on.
+        """
         functions = self.functions
         assert functions is not None
         if loop < 0:
             self.compile(defined)
-            return
+            return True
         started = time.perf_counter()
         where = functions.loop(defined, loop)
         made = self._writer.interpreted_loop(defined, where)
         if made is None:
             functions.keep_interpreting(defined)
-            return
+            return False
         unit, symbol = made
         code = self.compiler.jit.compile(unit.text())
         with self.compiler.lock:
@@ -179,6 +184,7 @@ class CompiledModule:
             self._quick += 1
             self._seconds += time.perf_counter() - started
         self.compiler.note_quick()
+        return True
 
     def ask_again(self) -> None:
         """Whoever made code for this module in the background does so no more."""

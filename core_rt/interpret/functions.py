@@ -25,6 +25,8 @@ BUDGET: int = 3000
 BUDGET_PER_WORD: Final = 16
 """Entries and loop heads after which a function gets machine code. That takes 0.3 ms and 10 µs for each of its words, in which time the
 interpreter runs about as often through the function or one of its loops; programs that ran so long are likely to run on for as long."""
+_WAITING: Final = (1 << 63) - 1
+"""The budget of a function whose code somebody is making."""
 
 
 class Hot(NamedTuple):
@@ -54,12 +56,19 @@ class Functions:
     """
 
     def __init__(
-        self, module: DecodedModule, layout: ModuleLayout, signature: Callable[[DefType], CData], *, fuel: bool = False
+        self,
+        module: DecodedModule,
+        layout: ModuleLayout,
+        signature: Callable[[DefType], CData],
+        *,
+        fuel: bool = False,
+        polls: bool = True,
     ) -> None:
         self._module = module
         self._layout = layout
         self._signature = signature
         self._fuel = fuel
+        self._polls = polls
         self._records = array("Q", bytes(16 * max(len(module.bodies), 1)))  # stubs of tailcc entries look here too
         self.table = self._records.buffer_info()[0]
         self._functions: dict[int, Interpreted] = {}
@@ -111,7 +120,7 @@ class Functions:
                     count - params,
                 ),
                 *(count + translation.temporaries, count, translation.constant_count, translation.outgoing),
-                *(memory, memory_imported),
+                *(memory, memory_imported, self._polls),
             ),
         )
         found = Interpreted(defined, translation, record, loops)
@@ -151,7 +160,7 @@ class Functions:
     def keep_interpreting(self, defined: int) -> None:
         """Do not ask for machine code, until `wake` says that it is there."""
         self._ready.discard(defined)
-        self._functions[defined].record.budget = (1 << 63) - 1
+        self._functions[defined].record.budget = _WAITING
 
     def ready(self, defined: int) -> None:
         """Machine code that was asked for is there."""
@@ -160,7 +169,9 @@ class Functions:
     def ask_again(self) -> None:
         """What was to come never will."""
         self._lock = threading.Lock()  # a thread that is no more may have held it
-        self._ready.update(self._functions)
+        for defined, function in self._functions.items():
+            if function.record.budget > _WAITING // 2:
+                self._ready.add(defined)
 
     def wake(self) -> None:
         """Have functions look for the code that is there. Called often: a guest that runs in another thread may write what it had counted

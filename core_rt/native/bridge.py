@@ -1,6 +1,6 @@
 """Signatures for the bridges of `bridge.c`: where each parameter and the result travel in the C convention.
 
-Kinds are those of `core_rt.values.kind_of`: `i32 i64 f32 f64 v128 func ref`. The first integer register holds the context.
+Kinds are those of `core_rt.kinds.kind_of`: `i32 i64 f32 f64 v128 func ref`. The first integer register holds the context.
 """
 
 from __future__ import annotations

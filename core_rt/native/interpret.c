@@ -154,7 +154,8 @@ void vm_interpret_run(
   static const void *const labels[] = {INTERPRETED_OPERATIONS(ROW)};
 #undef ROW
   const uint64_t *ip = f->code;
-  volatile uint32_t *interrupt = &((VMStoreContext *)vmctx->store)->interrupt;
+  static uint32_t never;
+  const volatile uint32_t *interrupt = f->polls ? &((VMStoreContext *)vmctx->store)->interrupt : &never;
   *at = (uint64_t)(ip + 1);
   if (UNLIKELY(--f->budget < 0)) {
     ask(vmctx, f, 0);

@@ -165,8 +165,9 @@ VMInterpreted = Struct(
     # from `constants_at` on the `constant_count` words at `constants`. `outgoing`: words for the arguments of the call that has most.
     # `budget` counts entries and loop heads down to when the host is asked for machine code; `loops[k]` is the code that goes
     # on at the head of loop k, or null. `memory`: offset in the context of the definition of memory 0, or of the import's pointer to it.
+    # `polls`: entries and loop heads look whether the host wants in.
     "ptr code,ptr signature,ptr constants,ptr loops,i64 budget,u32 function,u32 imported,u32 params,u32 locals,u32 slots,u32 constants_at,"
-    "u32 constant_count,u32 outgoing,u32 memory,u32 memory_imported",
+    "u32 constant_count,u32 outgoing,u32 memory,u32 memory_imported,u32 polls,u32 reserved",
 )
 VMFunctionImport = Struct("VMFunctionImport", "ptr native_call,ptr tail_call,ptr vmctx,ptr funcref")
 VMTableImport = Struct("VMTableImport", "ptr definition,ptr vmctx")

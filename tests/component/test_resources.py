@@ -384,7 +384,10 @@ def test_a_resource_that_takes_for_ever_to_end() -> None:
         def __init__(self, n: int) -> None: ...
 
         async def aclose(self) -> None:
+            begun.append(self)
             await trio.sleep_forever()
+
+    begun: list[Thing] = []
 
     async def main() -> None:
         linker = rt.Linker(engine())
@@ -393,3 +396,4 @@ def test_a_resource_that_takes_for_ever_to_end() -> None:
             await (await linker.instantiate_async(store, load(KEEPS))).exports["keep"](1)
 
     trio.run(main)
+    assert len(begun) == 1

@@ -69,15 +69,42 @@ def test_while_another_thread_compiles(tiers: str) -> None:
         engine.compiler.close()
 
 
+def leaves_others_alone(store: core_rt.Store, module: core_rt.Module) -> bool:
+    """What was not asked of the parent's threads is interpreted on."""
+    exports = core_rt.Linker(store.engine).instantiate(store, module).exports
+    for _ in range(3):
+        exports["f1"](1)
+    functions = module.compiled.functions
+    assert functions is not None
+    return functions.is_interpreted(1)
+
+
+def test_several_threads_may_fork() -> None:
+    engine = core_rt.Engine(core_rt.Config(tiers="off", cache=False))
+    wanted = _all(engine)
+    codes: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: codes.extend(_child(lambda: _all(engine) == wanted) for _ in range(4)))
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert codes == [0] * 12
+
+
 def test_what_the_parents_thread_was_to_make_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled_module, "_WAIT_WORDS", 0)
     engine = core_rt.Engine(core_rt.Config(cache=False))
     with core_rt.Store(engine) as store:
         module = core_rt.Module(engine, GUEST)
-        call = core_rt.Linker(engine).instantiate(store, module).exports["f0"]
+        exports = core_rt.Linker(engine).instantiate(store, module).exports
+        call = exports["f0"]
         lane = engine.compiler.background._quick
         monkeypatch.setattr(lane, "put", lambda job: None)  # is asked, and never does it
         wanted = call(100_000)
+        exports["f1"](1)
         assert not module.compiled.statistics()["quick_functions"]
 
         def makes_its_own() -> bool:
@@ -85,5 +112,6 @@ def test_what_the_parents_thread_was_to_make_is_asked_for_again(monkeypatch: pyt
             return same and module.compiled.statistics()["quick_functions"] > 0
 
         assert _child(makes_its_own) == 0
+        assert _child(lambda: leaves_others_alone(store, module)) == 0
         assert call(100_000) == wanted
     engine.compiler.close()

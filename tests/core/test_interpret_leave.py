@@ -272,7 +272,7 @@ def test_the_guest_goes_on_meanwhile(monkeypatch):
     def wait(self, defined, loop):
         asked.set()
         assert may.wait(30)
-        leave(self, defined, loop)
+        return leave(self, defined, loop)
 
     monkeypatch.setattr(type(compiled), "leave_interpreter", wait)
     assert instance.exports["sum"](1000) == 500_500

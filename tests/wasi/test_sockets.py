@@ -135,6 +135,7 @@ def test_a_port_can_be_bound_again_at_once(world: World, family: str) -> None:
     again.finish_bind()
     again.start_listen()
     again.finish_listen()
+    assert again.local_address() == address
     del client, client_in, client_out
 
 

@@ -81,7 +81,7 @@ def test_it_encodes(document: wit.Resolve) -> None:
 def test_it_binds(document: wit.Resolve) -> None:
     for package in document.packages.values():
         for world in package.worlds.values():
-            compile(generate(world), f"{package.id}/{world.name}", "exec")
+            assert compile(generate(world), f"{package.id}/{world.name}", "exec").co_names
 
 
 @pytest.mark.parametrize("name", ["kitchen/wit", "asyncy/wit", "cabi/cabi.wit"])
